@@ -1,0 +1,132 @@
+"""A ResNet at a high learning rate, with and without warmup.
+
+python train.py --config=configs/resnet_warmup.py
+  ResNet-20 on scikit-learn's digits (8x8, 1,437 to train on, 360 to test), SGD
+  with momentum, peak rate PEAK, 200 updates, cosine decay: one run without
+  warmup and one with 50 updates of it.
+
+python train.py --config=configs/resnet_warmup.py:cifar10
+  ResNet-20 on CIFAR-10 by the recipe of He et al. 2015: batch 128, rate 0.1
+  divided by 10 after 32,000 and 48,000 updates, 164 epochs. For the warmup of
+  their ResNet-110: --config.model.depth=110 --config.warmup_steps=400.
+
+python train.py --config=configs/resnet_warmup.py:imagenet,batch_size=1024
+  ResNet-50 on ImageNet by the recipe of Goyal et al. 2017: rate 0.1 for every
+  256 images of a batch, 5 epochs of gradual warmup from 0.1, divided by 10
+  after 30, 60 and 80 of 90 epochs. For accelerators.
+
+Add `smoke` (configs/resnet_warmup.py:cifar10,smoke) for the same in a few steps,
+`optimizer=adam` for another optimizer; choose --config.peak_lr for it.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+VARIANTS = ("digits", "cifar10", "imagenet")
+IMAGENET_SIZE = 1_281_167  # training images
+ADAM = dict(beta1=0.9, beta2=0.999, eps=1e-8)
+OPTIMIZER_ARGS = {
+    "sgd": dict(momentum=0.9, nesterov=False),
+    "lars": dict(momentum=0.9, nesterov=False, trust_coefficient=0.001, eps=0.0),
+    "adam": ADAM, "adamw": ADAM, "radam": ADAM, "lamb": ADAM | dict(eps=1e-6),
+    "adabelief": ADAM | dict(eps=1e-16),
+    "lion": dict(beta1=0.9, beta2=0.99),
+    "muon": ADAM | dict(momentum=0.95),
+}
+
+
+def get_config(arg=None):
+    """`arg`: one of `digits` (default), `cifar10`, `imagenet`; `batch_size=N`; `optimizer=NAME`; `smoke`."""
+    variant, batch_size, optimizer, smoke = parse(arg or "")
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = batch_size or {"digits": 128, "cifar10": 128, "imagenet": 1024}[variant]
+    config.eval_batch_size = 512
+    config.num_steps = config_dict.placeholder(int)     # set this or num_epochs
+    config.num_epochs = config_dict.placeholder(float)
+
+    config.model = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3",
+                        zero_gamma=False, dtype="float32")
+    config.dataset = dict(name="digits", data_dir=config_dict.placeholder(str), residency="auto",
+                          augment="none", image_size=config_dict.placeholder(int), workers=0)
+
+    config.optimizer = optimizer
+    config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(
+        weight_decay=1e-4, clip_norm=config_dict.placeholder(float))
+    config.peak_lr = 1.0
+    config.init_lr = 0.0
+    config.end_lr = 0.0
+    config.label_smoothing = 0.0
+
+    config.warmup = "linear"
+    config.warmup_args = dict()
+    config.warmup_steps = config_dict.placeholder(int)  # set exactly one of these, or sweep.warmup_steps
+    config.warmup_epochs = config_dict.placeholder(float)
+    config.warmup_examples = config_dict.placeholder(int)
+    config.warmup_fraction = config_dict.placeholder(float)
+    config.schedule = "cosine"
+    config.schedule_args = dict(exponent=1.0)
+    config.combination = "join"
+
+    # Every combination of the values given here is a run; None sweeps nothing.
+    config.sweep = dict(
+        warmup_steps=config_dict.placeholder(tuple), peak_lr=config_dict.placeholder(tuple),
+        seeds=config_dict.placeholder(int),
+        **{name: config_dict.placeholder(tuple) for name, value in config.optimizer_args.items()
+           if not isinstance(value, bool)})
+    config.runs_at_once = config_dict.placeholder(int)  # None: what was measured best on this platform
+    config.chunk_steps = config_dict.placeholder(int)
+
+    config.log_every = 1
+    config.eval_every = 20
+    config.checkpoint_every = 100
+    config.stop_when_diverged = True
+
+    if variant == "digits":
+        config.num_steps = 200
+        config.sweep.warmup_steps = (0, 50)
+    if variant == "cifar10":
+        config.dataset.update(name="cifar10", augment="crop_flip")
+        config.num_epochs = 164.0
+        config.peak_lr = 0.1
+        config.warmup_steps = 0
+        config.schedule = "multistep"
+        config.schedule_args = ConfigDict(dict(boundaries=(32_000, 48_000), factor=0.1))
+        config.log_every, config.eval_every, config.checkpoint_every = 50, 400, 400
+    if variant == "imagenet":
+        config.model = dict(name="resnet", form="imagenet", depth=50, width=1.0, shortcut="B", stem="7x7",
+                            zero_gamma=True, dtype="bfloat16")
+        config.dataset.update(name="imagenet2012", augment="flip", image_size=224, workers=12)
+        config.num_epochs = 90.0
+        config.peak_lr = 0.1 * config.batch_size / 256  # the linear scaling rule
+        config.init_lr = 0.1
+        config.warmup_epochs = 5.0
+        config.schedule = "multistep"
+        boundaries = tuple(round(epochs * IMAGENET_SIZE / config.batch_size) for epochs in (30, 60, 80))
+        config.schedule_args = ConfigDict(dict(boundaries=boundaries, factor=0.1))
+        config.log_every, config.eval_every, config.checkpoint_every = 100, 5000, 5000
+    if smoke:
+        config.num_steps, config.num_epochs = 4, None
+        config.batch_size, config.eval_batch_size = 8, 128
+        config.model.depth = {"digits": 8, "cifar10": 8, "imagenet": 18}[variant]
+        config.log_every, config.eval_every, config.checkpoint_every = 1, 2, 2
+    return config
+
+
+def parse(arg):
+    """The variant, batch size (None if not given), optimizer and smoke flag of an argument string."""
+    variant, batch_size, optimizer, smoke = None, None, "sgd", False
+    for word in filter(None, arg.split(",")):
+        key, _, value = word.partition("=")
+        if word in VARIANTS and variant is None:
+            variant = word
+        elif key == "batch_size" and value.isdigit() and int(value) > 0:
+            batch_size = int(value)
+        elif key == "optimizer" and value in OPTIMIZER_ARGS:
+            optimizer = value
+        elif word == "smoke":
+            smoke = True
+        else:
+            raise ValueError(f"unknown or repeated argument {word!r} of the config (known: one of "
+                             f"{', '.join(VARIANTS)}; batch_size=N; optimizer=one of "
+                             f"{', '.join(OPTIMIZER_ARGS)}; smoke)")
+    return variant or "digits", batch_size, optimizer, smoke

@@ -1,0 +1,115 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from warmup_jax import data
+
+
+def both(**options):
+    return [data.load(name="digits", residency=r, **options) for r in ("device", "stream")]
+
+
+def examples(dataset, split, batches):
+    arrays = jax.device_put(split.arrays) if split.arrays else {}
+    return [data.take(arrays, batch) for batch in batches]
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs) and ours
+    for a, b in zip(ours, theirs):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert a[key].dtype == b[key].dtype
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_residencies_give_the_same_training_batches():
+    # 1437 examples: the border of the first epoch lies in step 14, of the second in 28.
+    resident, stream = both()
+    options = dict(seed=3, batch_size=100, start=12, stop=31)
+    first, second = (list(data.train_batches(d, **options)) for d in (resident, stream))
+    assert first[0].keys() == {"index"} and second[0].keys() == {"image", "label"}
+    assert_equal(examples(resident, resident.train, first), examples(stream, stream.train, second))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 90, 360, 361, 1000])
+def test_evaluation_covers_the_test_split_once(batch_size):
+    for dataset in both():
+        batches = list(data.eval_batches(dataset, batch_size=batch_size))
+        assert all(len(batch["weights"]) == batch_size for batch in batches)
+        got = examples(dataset, dataset.test, batches)
+        weight = np.concatenate([batch["weights"] for batch in got])
+        assert weight.dtype == np.float32 and weight.sum() == dataset.test.size == 360
+        expected = dataset.test.read(np.arange(360))
+        for key in ("image", "label"):
+            joined = np.concatenate([batch[key] for batch in got])
+            np.testing.assert_array_equal(joined[weight == 1], expected[key])
+
+
+def test_evaluation_is_the_same_in_both_residencies():
+    resident, stream = both()
+    ours, theirs = (
+        examples(d, d.test, data.eval_batches(d, batch_size=100)) for d in (resident, stream)
+    )
+    assert_equal(ours, theirs)
+
+
+def test_resuming_continues_the_sequence():
+    for dataset in both():
+        whole = list(data.train_batches(dataset, seed=0, batch_size=64, start=0, stop=30))
+        for start in (0, 1, 22, 29):
+            rest = data.train_batches(dataset, seed=0, batch_size=64, start=start, stop=30)
+            assert_equal(list(rest), whole[start:])
+        assert list(data.train_batches(dataset, seed=0, batch_size=64, start=30, stop=30)) == []
+
+
+def test_workers_do_not_change_batches():
+    alone, shared = (
+        data.load(name="digits", residency="stream", workers=workers) for workers in (0, 2)
+    )
+    options = dict(seed=1, batch_size=200, start=3, stop=12)
+    assert_equal(*(list(data.train_batches(d, **options)) for d in (alone, shared)))
+
+
+def test_a_stream_can_be_left_early():
+    _, stream = both()
+    batches = data.train_batches(stream, seed=0, batch_size=8, start=0, stop=10**6)
+    assert len(list(itertools.islice(batches, 3))) == 3
+    batches.close()
+
+
+def test_other_keys_than_images():
+    # A text set has other arrays; nothing here may ask for "image".
+    tokens = {"tokens": np.arange(40).reshape(10, 4)}
+    for arrays, residency in ((tokens, "device"), (None, "stream")):
+        split = data.Split(10, arrays, lambda index: {"tokens": tokens["tokens"][index]})
+        dataset = data.Dataset("text", split, split, 0, (4,), residency, 0, None)
+        got = examples(
+            dataset, split, data.train_batches(dataset, seed=0, batch_size=5, start=0, stop=2)
+        )
+        seen = np.concatenate([batch["tokens"] for batch in got])
+        np.testing.assert_array_equal(np.sort(seen[:, 0]), tokens["tokens"][:, 0])
+
+
+def test_take_keeps_other_keys_and_traces():
+    arrays = {"image": np.arange(12).reshape(6, 2), "label": np.arange(6)}
+    batch = {"index": np.array([4, 0], np.int32), "weights": np.array([1.0, 0.0], np.float32)}
+    for function in (data.take, jax.jit(data.take)):
+        got = function(arrays, batch)
+        assert got.keys() == {"image", "label", "weights"}
+        np.testing.assert_array_equal(got["image"], [[8, 9], [0, 1]])
+        np.testing.assert_array_equal(got["weights"], [1, 0])
+    streamed = {"image": arrays["image"]}
+    assert data.take({}, streamed) is streamed
+
+
+def test_bad_arguments_fail_at_the_call():
+    dataset = data.load(name="digits")
+    with pytest.raises(ValueError, match="1437 .*1438"):
+        data.train_batches(dataset, seed=0, batch_size=1438, start=0, stop=1)
+    with pytest.raises(ValueError, match="5 and 4"):
+        data.train_batches(dataset, seed=0, batch_size=1, start=5, stop=4)
+    with pytest.raises(ValueError, match="0"):
+        data.eval_batches(dataset, batch_size=0)

@@ -1,0 +1,131 @@
+"""The hand-written gradient against automatic differentiation of the formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from warmup_jax.models import batch_norm
+
+SHAPE = (6, 4, 4, 5)
+
+
+def formula(x, residual, scale, bias, relu):
+    """Batch normalisation, addition and ReLU as the paper writes them."""
+    x_float = x.astype(jnp.float32)
+    mean, var = jnp.mean(x_float, (0, 1, 2)), jnp.var(x_float, (0, 1, 2))
+    y = (x_float - mean) / jnp.sqrt(var + batch_norm.EPSILON) * scale + bias
+    y = y if residual is None else y + residual.astype(jnp.float32)
+    return (jax.nn.relu(y) if relu else y).astype(x.dtype)
+
+
+def example(*, offset=0.0, residual=True, dtype=jnp.float32, seed=0):
+    random = np.random.default_rng(seed)
+    x, added = jnp.asarray(offset + random.normal(size=SHAPE), dtype), jnp.asarray(random.normal(size=SHAPE), dtype)
+    scale, bias = (jnp.asarray(random.normal(size=5), jnp.float32) for _ in range(2))
+    return x, added if residual else None, scale, bias
+
+
+def loss(function, args, relu):
+    """A mean of positive terms, so that its relative error means something, with slopes of both signs."""
+    weight = np.random.default_rng(9).uniform(size=SHAPE).astype(np.float32)
+    y = function(*args, relu)
+    y = y[0] if isinstance(y, tuple) else y
+    return jnp.mean(weight * (2 + jnp.sin(y.astype(jnp.float32))))
+
+
+def value_and_grads(function, args, relu):
+    return jax.jit(jax.value_and_grad(lambda args: loss(function, args, relu)))(args)
+
+
+def assert_close(actual, expected, tolerance):
+    """Relative to the largest entry of each array."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_value_and_gradients_equal_the_formula(relu, residual):
+    args = example(residual=residual)
+    assert_close(batch_norm.normalize(*args, relu)[0], formula(*args, relu), 1e-5)
+    assert_close(value_and_grads(batch_norm.normalize, args, relu), value_and_grads(formula, args, relu), 1e-5)
+
+
+def test_under_vmap_equals_the_formula():
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[example(seed=seed) for seed in (0, 1, 2)])
+    mapped = jax.jit(jax.vmap(lambda args: value_and_grads(batch_norm.normalize, args, True)))(stacked)
+    expected = [value_and_grads(formula, example(seed=seed), True) for seed in (0, 1, 2)]
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected), 1e-5)
+
+
+def test_bfloat16_inputs_keep_float32_statistics():
+    args = example(dtype=jnp.bfloat16)
+    y, mean, var = batch_norm.normalize(*args, True)
+    assert y.dtype == jnp.bfloat16 and mean.dtype == var.dtype == jnp.float32
+    assert_close(mean, np.mean(np.asarray(args[0], np.float64), (0, 1, 2)), 1e-6)
+    value, grads = value_and_grads(batch_norm.normalize, args, True)
+    assert [g.dtype for g in grads] == [a.dtype for a in args]
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), args)
+    expected_value, expected_grads = value_and_grads(formula, wide, True)
+    assert_close(value, expected_value, 0.01)
+    assert_close(grads, expected_grads, 0.03)
+
+
+@pytest.mark.parametrize("offset", [100.0, -1000.0])
+def test_large_mean_does_not_cancel_the_variance(offset):
+    args = example(offset=offset)
+    y, mean, var = batch_norm.normalize(*args, False)
+    x = np.asarray(args[0], np.float64)
+    np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
+    x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + batch_norm.EPSILON)
+    np.testing.assert_allclose(y, x_hat * args[2] + args[3] + args[1], atol=1e-3)
+
+
+def test_gradient_through_a_constant_channel_is_finite():
+    x, residual, scale, bias = example()
+    args = (x.at[..., 0].set(3.0), residual, scale, bias)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(value_and_grads(batch_norm.normalize, args, True)))
+
+
+def hessian_vector_products(function):
+    args, vector = example(), example(seed=7)
+    gradient = jax.grad(lambda args: loss(function, args, True))
+
+    def slope(args):
+        return sum(jnp.vdot(g, v) for g, v in zip(gradient(args), vector))
+
+    return jax.jit(jax.grad(slope))(args), jax.jit(lambda args: jax.jvp(gradient, (args,), (vector,))[1])(args)
+
+
+def test_hessian_vector_products_by_either_mode_equal_the_formulas():
+    expected, _ = hessian_vector_products(formula)
+    backward, forward = hessian_vector_products(batch_norm.normalize)
+    assert_close(backward, expected, 1e-5)
+    assert_close(forward, expected, 1e-5)
+
+
+def test_statistics_carry_no_gradient():
+    def total(args):
+        _, mean, var = batch_norm.normalize(*args, True)
+        return jnp.sum(mean) + jnp.sum(var)
+
+    assert all((g == 0).all() for g in jax.tree.leaves(jax.grad(total)(example())))
+
+
+@pytest.mark.parametrize("zero_scale", [False, True])
+def test_running_statistics_in_closed_form(zero_scale):
+    module = batch_norm.BatchNorm(5, zero_scale=zero_scale)
+    assert (module.scale[...] == (0.0 if zero_scale else 1.0)).all() and (module.bias[...] == 0).all()
+    x, residual, _, _ = example(offset=2.0)
+    for _ in range(3):
+        y = module(x, train=True, relu=False, residual=residual)
+    mean, var = np.mean(x, (0, 1, 2)), np.var(x, (0, 1, 2))
+    np.testing.assert_allclose(module.mean[...], (1 - 0.9**3) * mean, rtol=1e-5)
+    np.testing.assert_allclose(module.var[...], 0.9**3 + (1 - 0.9**3) * var, rtol=1e-5)
+    np.testing.assert_allclose(y, residual + (0.0 if zero_scale else (x - mean) / np.sqrt(var + 1e-5)), atol=1e-5)
+    expected = residual + module.scale[...] * (x - module.mean[...]) / np.sqrt(module.var[...] + 1e-5)
+    np.testing.assert_allclose(module(x, train=False, relu=False, residual=residual), expected, atol=1e-5)

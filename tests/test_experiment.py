@@ -1,0 +1,238 @@
+"""The loop as a whole: what a run leaves behind, and that no interruption changes it."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from warmup_jax import experiment, logs
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "--config=configs/resnet_warmup.py:smoke"
+
+
+def metrics(workdir):
+    return (workdir / "metrics.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir of a finished run of the tiny config, and its summary."""
+    from configs import resnet_warmup
+    config = resnet_warmup.get_config("smoke").to_dict()
+    config["model"]["width"] = 0.25
+    config["batch_size"], config["num_steps"] = 32, 6
+    config["eval_every"], config["checkpoint_every"] = 3, 3
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return config, workdir, experiment.run(config, workdir)
+
+
+def test_what_a_run_leaves_in_its_workdir(finished):
+    config, workdir, summary = finished
+    assert {path.name for path in workdir.iterdir()} >= {
+        "config.json", "environment.json", "metrics.jsonl", "timing.jsonl", "summary.json", "curves.png",
+        "checkpoints", "tensorboard"}
+    assert logs.read_json(workdir / "config.json")["sweep"]["warmup_steps"] == [0, 50]
+    lines = logs.read_lines(workdir / "metrics.jsonl")
+    for run in (0, 1):
+        trained = [line for line in lines if line["run"] == run and "train/loss" in line]
+        evaluated = [line for line in lines if line["run"] == run and "eval/loss" in line]
+        assert [line["step"] for line in trained] == [1, 2, 3, 4, 5, 6]
+        assert [line["step"] for line in evaluated] == [3, 6]
+        assert trained[0].keys() == {"step", "run", "train/loss", "train/accuracy", "opt/learning_rate",
+                                     "opt/grad_norm"}
+        assert 0 < evaluated[-1]["eval/accuracy"] < 1
+    assert [run["label"] for run in summary["runs"]] == ["warmup_steps=0", "warmup_steps=50"]
+    assert summary["runs"][0]["diverged_at"] is None and summary["seconds"]["to_first_step"] > 0
+    assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_logged_rate_is_the_schedule_at_each_update(finished):
+    _, workdir, _ = finished
+    rates = [[line["opt/learning_rate"] for line in logs.read_lines(workdir / "metrics.jsonl")
+              if line["run"] == run and "opt/learning_rate" in line] for run in (0, 1)]
+    np.testing.assert_allclose(rates[0], 0.5 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(rates[1], (np.arange(6) + 1) / 50, rtol=1e-6)
+
+
+def test_the_same_config_leaves_the_same_bytes(finished, tmp_path):
+    config, workdir, _ = finished
+    experiment.run(config, tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(workdir)
+
+
+def test_a_finished_run_is_not_trained_again(finished, tmp_path):
+    config, workdir, summary = finished
+    before = metrics(workdir)
+    again = experiment.run(config, workdir)
+    assert metrics(workdir) == before
+    assert [run["final"] for run in again["runs"]] == [run["final"] for run in summary["runs"]]
+
+
+def test_resident_and_streamed_runs_are_the_same(finished, tmp_path):
+    config, workdir, _ = finished
+    streamed = config | {"dataset": config["dataset"] | {"residency": "stream"}}
+    experiment.run(streamed, tmp_path / "streamed")
+    assert metrics(tmp_path / "streamed") == metrics(workdir)
+
+
+def test_results_do_not_depend_on_the_grouping(finished, tmp_path):
+    config, workdir, _ = finished
+    experiment.run(config | {"runs_at_once": 2, "chunk_steps": 3}, tmp_path / "grouped")
+    key = lambda line: (line["run"], line["step"], sorted(line))
+    alone, grouped = (sorted(logs.read_lines(folder / "metrics.jsonl"), key=key)
+                      for folder in (workdir, tmp_path / "grouped"))
+    assert [key(line) for line in alone] == [key(line) for line in grouped]
+    for one, other in zip(alone, grouped):
+        if one["run"] == 1:  # the warmed run: at rate 1 rounding errors grow tenfold an update
+            for name in one:
+                assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-3), (name, one["step"])
+
+
+def test_a_whole_job_compiles_one_train_step(finished, tmp_path, monkeypatch):
+    config, _, _ = finished
+    traces = []
+    original = experiment.train_chunk
+    monkeypatch.setattr(experiment, "train_chunk", lambda *args: traces.append(1) or original(*args))
+    experiment.run(config, tmp_path / "counted")
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_divergence_is_recorded_and_the_others_go_on(finished, tmp_path, stops):
+    config, _, _ = finished
+    config = config | {"sweep": {"peak_lr": (1e30, 0.1)}, "warmup_steps": 0, "stop_when_diverged": stops}
+    summary = experiment.run(config, tmp_path / "diverging")
+    diverged, sound = summary["runs"]
+    assert diverged["diverged_at"] == 2 and sound["diverged_at"] is None
+    assert diverged["steps"] == (3 if stops else 6) and sound["steps"] == 6
+    lines = [line for line in logs.read_lines(tmp_path / "diverging" / "metrics.jsonl") if line["run"] == 0]
+    assert not np.isfinite(lines[1]["train/loss"] + lines[1]["opt/grad_norm"])
+    for text in metrics(tmp_path / "diverging").decode().splitlines():
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert experiment.run(config, tmp_path / "diverging")["runs"][0]["diverged_at"] == 2  # resumes as ended
+
+
+def test_a_workdir_of_another_config_says_what_differs(finished):
+    config, workdir, _ = finished
+    with pytest.raises(experiment.UserError, match="peak_lr is 1.0 there and 0.5 here"):
+        experiment.run(config | {"peak_lr": 0.5}, workdir)
+
+
+def test_a_workdir_in_use_is_refused(finished, tmp_path):
+    config, _, _ = finished
+    with experiment.open_workdir(tmp_path, config):
+        with pytest.raises(experiment.UserError, match="another process"):
+            experiment.run(config, tmp_path)
+
+
+@pytest.mark.parametrize("stop_every, checkpoint_every, chosen, length", [
+    (20, 100, None, 20), (25, 100, 5, 5), (7, 100, None, 1), (500, 500, None, 100)])
+def test_chunks_end_where_an_evaluation_or_checkpoint_is_due(stop_every, checkpoint_every, chosen, length):
+    config = {"eval_every": stop_every, "checkpoint_every": checkpoint_every, "chunk_steps": chosen}
+    assert experiment.chunk_length(config, 1000, 100) == length
+
+
+def test_a_chunk_that_does_not_divide_is_refused(finished, tmp_path):
+    config, _, _ = finished
+    with pytest.raises(experiment.UserError, match="chunk_steps=2 must divide eval_every=3"):
+        experiment.run(config | {"chunk_steps": 2}, tmp_path / "run")
+
+
+def test_a_damaged_newest_checkpoint_costs_steps_but_no_result(finished, tmp_path):
+    config, workdir, _ = finished
+    experiment.run(config, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "runs_1-1" / "6"
+    for path in (newest / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    experiment.run(config, tmp_path / "run")
+    assert metrics(tmp_path / "run") == metrics(workdir)
+
+
+def start(workdir, *flags):
+    # Long enough to be killed somewhere in the middle.
+    return subprocess.Popen(
+        [sys.executable, "train.py", SMOKE, f"--workdir={workdir}", "--config.model.width=0.25",
+         "--config.num_steps=60", "--config.batch_size=32", "--config.eval_every=10",
+         "--config.checkpoint_every=10", *flags], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_lines(process, workdir, count):
+    """Until the log holds that many lines, or the process has ended."""
+    file = workdir / "metrics.jsonl"
+    while process.poll() is None and not (file.exists() and file.read_bytes().count(b"\n") >= count):
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken") / "run"
+    out, err = (process := start(workdir)).communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "warmup_steps=50" in out
+    return workdir
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_points_it_leaves_the_same_bytes(unbroken, tmp_path, seed):
+    draw, workdir, kills = random.Random(seed), tmp_path / "run", 0
+    while True:
+        process = start(workdir)
+        if kills < 3:
+            wait_for_lines(process, workdir, draw.randint(1, 110))
+            time.sleep(draw.random() * 0.2)
+        if kills < 3 and process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        break
+    assert kills
+    assert metrics(workdir) == metrics(unbroken)
+    assert logs.read_json(workdir / "summary.json")["runs"] == logs.read_json(unbroken / "summary.json")["runs"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_exits_cleanly(unbroken, tmp_path, name):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    wait_for_lines(process, workdir, 15)
+    process.send_signal(getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and f"stopped by {name}" in out and "Traceback" not in err, err
+    saved = [int(path.name) for path in (workdir / "checkpoints" / "runs_0-0").iterdir() if path.name.isdigit()]
+    assert f"after step {max(saved)} of run 0" in out and max(saved) < 30, "it saved where it was"
+    assert not (workdir / "summary.json").exists()
+    out, err = (process := start(workdir)).communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert metrics(workdir) == metrics(unbroken)
+
+
+def test_a_second_signal_exits_at_once(tmp_path):
+    process = start(tmp_path / "run", "--config.num_steps=100000", "--config.model.depth=56",
+                    "--config.batch_size=1024")  # one step takes seconds
+    while process.poll() is None and not (tmp_path / "run" / "environment.json").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert time.monotonic() - begin < 5
+
+
+def test_the_compiled_programs_are_cached(unbroken, cache_folder):
+    assert list((cache_folder / "warmup_jax" / "compiled").iterdir())
+    assert jax.config.jax_compilation_cache_dir is not None

@@ -1,0 +1,57 @@
+"""The log files: numbers, cutting back, atomic JSON."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from warmup_jax import logs
+
+
+@pytest.mark.parametrize("value, text", [
+    (np.float32(0.1), "0.1"), (0.1, "0.1"), (np.float32("nan"), '"nan"'), (np.float32("inf"), '"inf"'),
+    (-math.inf, '"-inf"'), (3, "3"), (np.int32(3), "3"), (np.float32(1e-30), "1e-30")])
+def test_numbers_are_json(value, text):
+    assert json.dumps(logs.json_number(value)) == text
+
+
+def test_numbers_lose_no_bit():
+    for value in np.random.default_rng(0).normal(size=1000).astype(np.float32):
+        assert np.float32(logs.json_number(value)) == value
+
+
+def test_lines_read_back(tmp_path):
+    log = logs.MetricsLog(tmp_path, {}, 0)
+    log.write(1, 0, {"train/loss": np.float32("nan"), "opt/learning_rate": np.float32(0.5)})
+    log.write(1, 1, {"train/loss": np.float32(-np.inf)})
+    log.close()
+    one, other = logs.read_lines(tmp_path / "metrics.jsonl")
+    assert one["step"] == 1 and one["run"] == 0 and one["opt/learning_rate"] == 0.5 and math.isnan(one["train/loss"])
+    assert other == {"step": 1, "run": 1, "train/loss": -math.inf}
+    assert list((tmp_path / "tensorboard" / "run_1").iterdir())
+
+
+def test_a_log_is_cut_back_to_a_position(tmp_path):
+    log = logs.MetricsLog(tmp_path, {}, 0)
+    log.write(1, 0, {"a/b": 1.0})
+    positions = log.sync()
+    log.write(2, 0, {"a/b": 2.0})
+    log.close()
+    again = logs.MetricsLog(tmp_path, positions, 1)
+    again.write(2, 0, {"a/b": 3.0})
+    again.close()
+    assert [line["a/b"] for line in logs.read_lines(tmp_path / "metrics.jsonl")] == [1.0, 3.0]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    logs.write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(TypeError):
+        logs.write_json(tmp_path / "a.json", {"x": object()})
+    assert logs.read_json(tmp_path / "a.json") == {"x": 1}
+
+
+def test_the_environment_says_what_numbers_depend_on():
+    found = logs.environment()
+    assert found["packages"].keys() >= {"jax", "flax", "optax"} and found["devices"]
+    json.dumps(found)

@@ -1,0 +1,63 @@
+"""From a config to its runs."""
+
+import numpy as np
+import pytest
+
+from warmup_jax import sweep
+
+BASE = {"seed": 5, "batch_size": 8, "peak_lr": 0.1, "init_lr": 0.0, "end_lr": 0.0, "warmup_steps": None,
+        "label_smoothing": 0.0, "optimizer_args": {"momentum": 0.9, "nesterov": False, "clip_norm": None},
+        "warmup_args": {}, "schedule_args": {"boundaries": (3, 5), "factor": 0.1}}
+
+
+def expand(**axes):
+    return sweep.expand(BASE | {"sweep": axes})
+
+
+def test_no_sweep_is_one_run():
+    assert expand() == expand(peak_lr=None, seeds=None) == [{}]
+
+
+def test_product_with_seeds_fastest():
+    runs = expand(warmup_steps=(0, 3), momentum=(0.5,), seeds=2)
+    assert runs == [{"warmup_steps": w, "momentum": 0.5, "seed": s} for w in (0, 3) for s in (5, 6)]
+    assert sweep.label(runs[1]) == "warmup_steps=0, momentum=0.5, seed=6"
+
+
+def test_values_take_the_type_of_their_knob():
+    runs = expand(peak_lr=(1, 2), clip_norm=[1])
+    assert [type(run["peak_lr"]) for run in runs] == [float, float]
+    assert type(runs[0]["clip_norm"]) is float
+
+
+def test_assign_changes_a_copy():
+    run = sweep.assign(BASE, {"peak_lr": 1.0, "momentum": 0.0})
+    assert run["peak_lr"] == 1.0 and run["optimizer_args"]["momentum"] == 0.0
+    assert BASE["peak_lr"] == 0.1 and BASE["optimizer_args"]["momentum"] == 0.9
+
+
+def test_floats_and_tuples_are_traced_and_the_rest_static():
+    traced = sweep.traced({"a": 0.5, "b": (1, 2.5), "c": 3, "d": True, "e": "name", "f": None, "g": ("x",)})
+    assert set(traced) == {"a", "b"}
+    np.testing.assert_array_equal(traced["b"], np.float32([1, 2.5]))
+
+
+def test_groups_cover_every_run_once():
+    assert [list(group) for group in sweep.groups(5, 2)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("axes, named", [
+    ({"batch_size": (8, 16)}, "'batch_size'"),
+    ({"peak_rl": (0.1,)}, "did you mean 'peak_lr'"),
+    ({"nesterov": (True, False)}, "nesterov is static"),
+    ({"peak_lr": ()}, "non-empty"),
+    ({"peak_lr": 0.1}, "non-empty tuple, got 0.1"),
+    ({"peak_lr": (0.1, "x")}, "floats, got 'x'"),
+    ({"warmup_steps": (0, 2.5)}, "ints, got 2.5"),
+    ({"seeds": 0}, "got 0"),
+    ({"seeds": (0, 1)}, r"got \(0, 1\)"),
+    ({"seed": (0, 1)}, "sweep.seeds"),
+])
+def test_bad_input_names_the_culprit(axes, named):
+    with pytest.raises(ValueError, match=named):
+        expand(**axes)

@@ -1,0 +1,79 @@
+"""The command line: every mistake of a user's is one clear line and exit status 2."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONFIG = "--config=configs/resnet_warmup.py"
+
+
+@pytest.mark.parametrize("args, named", [
+    (["--config=configs/resnet.py"], "configs/resnet.py"),
+    ([], "--config is missing"),
+    ([CONFIG + ":digit"], "unknown or repeated argument 'digit'"),
+    ([CONFIG, "--config.peak_rl=0.1"], "unknown config key 'peak_rl'; did you mean 'peak_lr'"),
+    ([CONFIG, "--config.model.dept=8"], "unknown config key in model 'dept'; did you mean 'depth'"),
+    ([CONFIG, "--config.peak_rl=None"], "did you mean 'peak_lr'"),
+    ([CONFIG, "--config.num_steps=many"], "many"),
+    ([CONFIG, "--config.num_steps=1.5"], "1.5"),
+    ([CONFIG, "--config.peak_lr=fast"], "fast"),
+    ([CONFIG, "--confg.peak_lr=1"], "confg"),
+    ([CONFIG, "stray"], "'stray'"),
+    ([CONFIG, "--config.dataset.name=digitz"], "did you mean 'digits'"),
+    ([CONFIG, "--config.model.name=resnett"], "did you mean 'resnet'"),
+    ([CONFIG, "--config.model.depth=21"], "depth=21"),
+    ([CONFIG, "--config.optimizer=sdg"], "did you mean 'sgd'"),
+    ([CONFIG, "--config.schedule=cosin"], "did you mean 'cosine'"),
+    ([CONFIG, "--config.warmup=linaer"], "did you mean 'linear'"),
+    ([CONFIG, "--config.warmup_epochs=2"], "warmup_epochs=2.0, sweep.warmup_steps=(0, 50)"),
+    ([CONFIG, "--config.num_epochs=2"], "num_steps=200, num_epochs=2.0"),
+    ([CONFIG, "--config.batch_size=1438"], "batch_size=1438 is larger than the training data (1437 examples)"),
+    ([CONFIG, "--config.batch_size=0"], "batch_size must be above 0, got 0"),
+    ([CONFIG, "--config.num_steps=-3"], "num_steps must be above 0, got -3"),
+    ([CONFIG, "--config.sweep.peak_lr=()"], "sweep.peak_lr"),
+    ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
+])
+def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
+    workdir = [] if any(arg.startswith("--workdir") for arg in args) else [f"--workdir={tmp_path / 'run'}"]
+    answer = train(*args, *workdir)
+    assert answer.returncode == 2, answer.stderr
+    assert named in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_dataset_that_is_not_on_disk_says_at_once_what_to_do(train, tmp_path):
+    begin = time.monotonic()
+    answer = train(CONFIG + ":cifar10", f"--config.dataset.data_dir={tmp_path / 'nothing'}",
+                   f"--workdir={tmp_path / 'run'}")
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1
+    assert str(tmp_path / "nothing") in answer.stderr
+    assert "python -m warmup_jax.data prepare cifar10" in answer.stderr
+    assert time.monotonic() - begin < 30
+
+
+def test_a_workdir_that_cannot_be_written_is_named(train, tmp_path):
+    (tmp_path / "file").write_text("")
+    answer = train(CONFIG, f"--workdir={tmp_path / 'file'}")
+    assert answer.returncode == 2 and str(tmp_path / "file") in answer.stderr
+
+
+def test_none_unsets_a_value_and_another_unit_takes_its_place(train, tmp_path):
+    answer = train(CONFIG + ":smoke", "--config.sweep.warmup_steps=None", "--config.warmup_epochs=0.1",
+                   "--config.model.width=0.25", f"--workdir={tmp_path / 'run'}")
+    assert answer.returncode == 0, answer.stderr
+    assert "run" in answer.stdout
+
+
+def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):
+    answer = subprocess.run(
+        [sys.executable, ROOT / "train.py", f"--config={ROOT}/configs/resnet_warmup.py:smoke",
+         "--config.model.width=0.25"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    workdir = answer.stdout.splitlines()[0].removeprefix("workdir: ")
+    assert workdir.startswith("runs/resnet_warmup-")
+    assert (tmp_path / workdir / "summary.json").exists()

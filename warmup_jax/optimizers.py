@@ -1,0 +1,140 @@
+"""Optimizers by name: one optax chain made of a config's names and a run's numbers.
+
+Every entry of `OPTIMIZERS` has the form `f(rate, mask, *, ...)`: `rate` is the
+transformation that multiplies by the learning rate and records it, `mask` tells
+which parameters decay, the rest are the optimizer's own arguments, all of them
+required. Their numbers may be traced.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from warmup_jax import registry, schedules, transforms
+
+Transform = optax.GradientTransformation
+Mask = Callable[[Any], Any]
+
+UNDECAYED = ("bias", "scale")  # biases, and the scale of every normalisation
+
+
+def decay_mask(params):
+    """True for the parameters that weight decay acts on: all but biases and normalisation."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key not in UNDECAYED, params)
+
+
+def muon_dimensions(params):
+    """How Muon sees each parameter: kernels of hidden layers as matrices [inputs, outputs], else None.
+
+    The first and last layers, embeddings, biases and scales are left to AdamW
+    (Jordan et al., Muon, 2024). Convolution kernels are HWIO.
+    """
+    def dimensions(path, leaf):
+        layer, name = path[0].key, path[-1].key
+        if name != "kernel" or layer in ("stem", "head") or leaf.ndim < 2:
+            return None
+        inputs = tuple(range(leaf.ndim - 1))
+        return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=leaf.ndim - 1)
+    return jax.tree.map_with_path(dimensions, params)
+
+
+def sgd(rate: Transform, mask: Mask, *, momentum, nesterov: bool, weight_decay) -> Transform:
+    """SGD with (Nesterov) momentum; weight decay is added to the gradient (L2)."""
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
+                       optax.trace(momentum, nesterov), rate)
+
+
+def adam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient (L2)."""
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
+                       optax.scale_by_adam(beta1, beta2, eps), rate)
+
+
+def adamw(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+    """AdamW (Loshchilov and Hutter 2019); decoupled weight decay, times the learning rate."""
+    return optax.chain(optax.scale_by_adam(beta1, beta2, eps),
+                       optax.add_decayed_weights(weight_decay, mask), rate)
+
+
+def radam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+    """Rectified Adam (Liu et al. 2020), momentum SGD until rho exceeds 5; decoupled decay."""
+    return optax.chain(optax.scale_by_radam(beta1, beta2, eps),
+                       optax.add_decayed_weights(weight_decay, mask), rate)
+
+
+def adabelief(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+    """AdaBelief (Zhuang et al. 2020); decoupled weight decay."""
+    return optax.chain(optax.scale_by_belief(beta1, beta2, eps),
+                       optax.add_decayed_weights(weight_decay, mask), rate)
+
+
+def lamb(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+    """LAMB (You et al. 2020); the decay enters the update before its trust ratio."""
+    return optax.chain(optax.scale_by_adam(beta1, beta2, eps),
+                       optax.add_decayed_weights(weight_decay, mask),
+                       optax.scale_by_trust_ratio(), rate)
+
+
+def lars(rate: Transform, mask: Mask, *, momentum, nesterov: bool, trust_coefficient, eps,
+         weight_decay) -> Transform:
+    """LARS (You et al. 2017); biases and normalisation have no trust ratio.
+
+    The momentum accumulates updates that already carry their learning rate.
+    """
+    trust_ratio = optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
+                       optax.masked(trust_ratio, mask), rate,
+                       optax.trace(momentum, nesterov))
+
+
+def lion(rate: Transform, mask: Mask, *, beta1, beta2, weight_decay) -> Transform:
+    """Lion (Chen et al. 2023); decoupled weight decay."""
+    return optax.chain(optax.scale_by_lion(beta1, beta2),
+                       optax.add_decayed_weights(weight_decay, mask), rate)
+
+
+def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_decay) -> Transform:
+    """Muon (Jordan et al. 2024) for hidden kernels, Adam (Nesterov's form) for the rest; decoupled decay.
+
+    Both parts share one learning rate: the orthogonalised update is scaled to
+    the root mean square of Adam's, 0.2 (Liu et al., Muon is Scalable, 2025).
+    """
+    directions = optax.contrib.muon(
+        learning_rate=-1.0,  # the sign and the rate come from `rate`
+        beta=momentum, adam_b1=beta1, adam_b2=beta2, eps=eps, consistent_rms=0.2,
+        muon_weight_dimension_numbers=muon_dimensions)
+    return optax.chain(directions, optax.add_decayed_weights(weight_decay, mask), rate)
+
+
+OPTIMIZERS = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "radam": radam,
+    "adabelief": adabelief,
+    "lamb": lamb,
+    "lars": lars,
+    "lion": lion,
+    "muon": muon,
+}
+
+
+def build(optimizer: str, args: Mapping[str, Any], schedule: schedules.Schedule) -> Transform:
+    """The chain of a config: clipping, then the optimizer with its decay, then the recorded rate.
+
+    Args:
+      optimizer: a name in `OPTIMIZERS`.
+      args: exactly that optimizer's arguments, and `clip_norm`: the global
+        gradient norm to clip to, or None. Numbers may be traced.
+      schedule: `t -> learning rate`.
+
+    Raises:
+      ValueError: for an unknown name, or an unknown or missing argument.
+    """
+    args = dict(args)
+    clip_norm = args.pop("clip_norm", None)
+    chain = registry.construct("optimizer", OPTIMIZERS, optimizer, args, mask=decay_mask,
+                               rate=transforms.scale_by_recorded_learning_rate(schedule))
+    return chain if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), chain)

@@ -1,0 +1,102 @@
+"""From one config to its runs: the product of the values that its `sweep` names."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from warmup_jax import registry
+from warmup_jax.train_step import Knobs
+
+FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
+COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args")
+
+
+def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The knobs that each run changes: one dict a run, [{}] without a sweep.
+
+    `config["sweep"]` maps names of knobs to tuples of values, and `seeds` to a
+    number n of seeds counted from the config's own; None sweeps nothing. The
+    runs are their product, seeds varying fastest.
+
+    Raises:
+      ValueError: for a knob that is unknown or static, no value, or a value of the wrong type.
+
+    >>> expand({"seed": 0, "peak_lr": 0.1, "sweep": {"peak_lr": (0.1, 1.0), "seeds": 2},
+    ...         "optimizer_args": {}, "warmup_args": {}, "schedule_args": {}})[1:3]
+    [{'peak_lr': 0.1, 'seed': 1}, {'peak_lr': 1.0, 'seed': 0}]
+    """
+    axes = {name: values for name, values in config["sweep"].items() if values is not None}
+    seeds = axes.pop("seeds", None)
+    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
+        raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {seeds!r}")
+    axes = {name: _values(config, name, values) for name, values in axes.items()}
+    if seeds is not None:
+        axes["seed"] = tuple(range(config["seed"], config["seed"] + seeds))
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of one run: a copy with the changes in their places."""
+    config = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    for name, value in changes.items():
+        component = _component(config, name)
+        (config[component] if component else config)[name] = value
+    return config
+
+
+def label(changes: Mapping[str, Any]) -> str:
+    """How a run is called in tables and plots: "warmup_steps=50, seed=1", or "run" for an only one."""
+    return ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                     for name, value in changes.items()) or "run"
+
+
+def traced(args: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arguments that are traced: floats, and tuples of numbers."""
+    return {name: np.asarray(value, np.float32) for name, value in args.items() if is_traced(value)}
+
+
+def is_traced(value: Any) -> bool:
+    """Whether an argument is a number that a sweep may change; integers choose programs and are static."""
+    return isinstance(value, float) or (isinstance(value, tuple) and len(value) > 0
+                                        and all(isinstance(v, (int, float)) for v in value))
+
+
+def stack(knobs: list[Knobs]) -> Knobs:
+    """The knobs of R runs as one, with leaves [R, ...]."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *knobs)
+
+
+def groups(count: int, size: int) -> list[range]:
+    """The runs 0 .. count - 1 in groups of `size`; the last may be smaller."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _component(config: Mapping[str, Any], name: str) -> str | None:
+    """The dict that a knob lives in, None for a flat one."""
+    if name in (*FLAT, "seed"):
+        return None
+    homes = [home for home in COMPONENTS if name in config[home]]
+    if len(homes) != 1:
+        known = [*FLAT, "seeds", *(arg for home in COMPONENTS for arg in config[home])]
+        raise registry.unknown("knob to sweep", name, known)
+    return homes[0]
+
+
+def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
+    """The values of one axis, checked and of the knob's type."""
+    if name == "seed":
+        raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
+    component = _component(config, name)
+    if not isinstance(values, (tuple, list)) or not values:
+        raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
+    current = (config[component] if component else config)[name]
+    if component and current is not None and not is_traced(current):
+        raise ValueError(f"{name} is static ({current!r}): it changes the program and cannot be swept")
+    kind = int if name == "warmup_steps" else float
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, kind)):
+            raise ValueError(f"sweep.{name} must hold {kind.__name__}s, got {value!r}")
+    return tuple(kind(value) for value in values)

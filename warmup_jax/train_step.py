@@ -1,0 +1,160 @@
+"""The one train step: what a run computes, as pure functions of knobs, state and batch.
+
+Shapes: R runs (lanes), C steps of a chunk, B examples of a batch.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from warmup_jax import transforms
+
+NEVER = -1  # `diverged_at` of a run whose every step was finite
+
+
+class Knobs(NamedTuple):
+    """The numbers of a run that a sweep may change; traced, so one program serves all their values.
+
+    The three dicts hold the traced arguments of the components by name, scalars
+    or arrays. With a leading axis [R] on every leaf they are the knobs of R runs.
+    """
+    seed: Any             # uint32: initialisation and dropout
+    peak_lr: Any
+    init_lr: Any
+    end_lr: Any
+    warmup_steps: Any     # int32: updates
+    num_steps: Any        # int32: updates of the whole run
+    label_smoothing: Any
+    optimizer_args: dict[str, Any]
+    warmup_args: dict[str, Any]
+    schedule_args: dict[str, Any]
+
+
+class Program(NamedTuple):
+    """The static part of a run: what a compilation depends on."""
+    init: Callable       # key -> (params, stats)
+    apply: Callable      # (params, stats, inputs, *, train, key) -> (logits, stats)
+    prepare: Callable    # (arrays, batch, key, train) -> {"inputs", "labels"[, "weights"]}
+    optimizer: Callable  # Knobs -> optax.GradientTransformation
+
+
+class TrainState(NamedTuple):
+    """All that changes while a run trains."""
+    step: jax.Array         # int32: updates applied so far
+    params: Any             # nested dict, float32
+    stats: Any              # nested dict: running statistics of normalisation
+    opt_state: Any
+    diverged_at: jax.Array  # int32: the first update whose loss or gradient was not finite, or NEVER
+
+
+def init_state(program: Program, knobs: Knobs) -> TrainState:
+    """The state before the first update: a pure function of the knobs' seed."""
+    params, stats = program.init(_stream(knobs, 0))
+    opt_state = program.optimizer(knobs).init(params)
+    return TrainState(jnp.zeros([], jnp.int32), params, stats, opt_state,
+                      jnp.full([], NEVER, jnp.int32))
+
+
+def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
+    """One update of one run.
+
+    Loss, accuracy and gradient norm are of the parameters before the update;
+    the learning rate is the one that the update applied; the gradient norm is
+    taken before clipping.
+
+    Returns:
+      The state after the update, and scalar metrics by name.
+    """
+    def objective(params):
+        key = jax.random.fold_in(_stream(knobs, 1), state.step)
+        logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
+        loss, accuracy, total = _sums(logits, batch, knobs.label_smoothing)
+        return loss / total, (stats, accuracy / total)
+
+    (loss, (stats, accuracy)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    updates, opt_state = program.optimizer(knobs).update(grads, state.opt_state, state.params)
+    grad_norm = optax.tree.norm(grads)
+    step = state.step + 1
+    fails_first = ~jnp.isfinite(loss + grad_norm) & (state.diverged_at == NEVER)
+    state = TrainState(step, optax.apply_updates(state.params, updates), stats, opt_state,
+                       jnp.where(fails_first, step, state.diverged_at))
+    return state, {"train/loss": loss, "train/accuracy": accuracy,
+                   "opt/learning_rate": transforms.current_learning_rate(opt_state),
+                   "opt/grad_norm": grad_norm}
+
+
+def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict, batches: dict,
+                steps: jax.Array, key: jax.Array):
+    """C updates of R runs on the same batches, in one dispatch.
+
+    Args:
+      program: the static part.
+      knobs: knobs with leaves [R, ...].
+      states: states with leaves [R, ...].
+      arrays: the resident data set, {} if it streams.
+      batches: batches with leaves [C, B, ...].
+      steps: int32 [C], the updates applied before each of them.
+      key: from which, with the step, the augmentation of a batch is drawn.
+
+    Returns:
+      The states after the chunk, and metrics [R, C] by name.
+    """
+    def step_all(states, batch_and_step):
+        batch, step = batch_and_step
+        batch = program.prepare(arrays, batch, jax.random.fold_in(key, step), True)
+        return each_run(partial(train_step, program), (0, 0, None))(knobs, states, batch)
+
+    if steps.size == 1:  # no loop around it: performance on CPU depends on that
+        states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (batches, steps)))
+        return states, jax.tree.map(lambda m_R: m_R[:, None], metrics)
+    states, metrics = jax.lax.scan(step_all, states, (batches, steps))
+    return states, jax.tree.map(lambda m_CxR: m_CxR.T, metrics)
+
+
+def eval_step(program: Program, states: TrainState, arrays: dict, batch: dict) -> dict:
+    """Sums [R] of loss, correct predictions and weights over one batch, running statistics fixed.
+
+    A prediction that is not finite counts as wrong.
+    """
+    batch = program.prepare(arrays, batch, None, False)
+
+    def sums(state):
+        logits, _ = program.apply(state.params, state.stats, batch["inputs"], train=False, key=None)
+        return dict(zip(("loss", "correct", "weight"), _sums(logits, batch, 0.0)))
+    return each_run(sums, (0,))(states)
+
+
+def each_run(function: Callable, in_axes: tuple) -> Callable:
+    """`jax.vmap` over runs, except that a single run is not mapped at all.
+
+    A mapped convolution is a grouped one, which is slower on CPU.
+    """
+    def mapped(*args):
+        leaves = [jax.tree.leaves(arg)[0] for arg, axis in zip(args, in_axes) if axis == 0]
+        if leaves[0].shape[0] > 1:
+            return jax.vmap(function, in_axes)(*args)
+        args = [arg if axis is None else jax.tree.map(lambda x: x[0], arg)
+                for arg, axis in zip(args, in_axes)]
+        return jax.tree.map(lambda x: x[None], function(*args))
+    return mapped
+
+
+def _sums(logits, batch: dict, label_smoothing):
+    """Weighted sums of cross-entropy, correct predictions and weights; logits [..., K], labels [...]."""
+    log_probs = jax.nn.log_softmax(logits)
+    of_label = jnp.take_along_axis(log_probs, batch["labels"][..., None], axis=-1)[..., 0]
+    losses = -(1 - label_smoothing) * of_label - label_smoothing * log_probs.mean(-1)
+    correct = (logits.argmax(-1) == batch["labels"]) & jnp.isfinite(of_label)
+    weights = batch.get("weights", jnp.ones_like(losses))
+    # `where`, not a product: padding that is not finite must not leak into the sum
+    masked = lambda values: jnp.where(weights > 0, weights * values, 0).sum()
+    return masked(losses), masked(correct), weights.sum()
+
+
+def _stream(knobs: Knobs, index: int) -> jax.Array:
+    """One of a run's independent random streams: 0 initialisation, 1 dropout."""
+    return jax.random.fold_in(jax.random.key(knobs.seed), index)
