@@ -1,4 +1,4 @@
-"""What the tests share: a tiny config, and running the program as a user does."""
+"""What the tests share: one cache, running the program as a user does, and small data sets."""
 
 import os
 import subprocess
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from toysets import (array_cache, assert_same_set, encode, real_cifar10,  # noqa: E402, F401
+                     write_set, write_toy)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,21 +22,10 @@ def cache_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def tiny_config():
-    """The smallest real run: ResNet-8 at a quarter of its width on digits, two runs of six updates."""
-    from configs import resnet_warmup
-    config = resnet_warmup.get_config("smoke").to_dict()
-    config["model"]["width"] = 0.25
-    config["batch_size"], config["num_steps"] = 32, 6
-    config["eval_every"], config["checkpoint_every"] = 3, 3
-    return config
-
-
 @pytest.fixture(scope="session")
 def train():
     """Runs `python train.py` with the given arguments; returns the finished process."""
-    def run(*args, **kwargs):
+    def run(*args):
         return subprocess.run([sys.executable, "train.py", *map(str, args)], cwd=ROOT, text=True,
-                              capture_output=True, timeout=300, **kwargs)
+                              capture_output=True, timeout=300)
     return run

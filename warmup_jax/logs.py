@@ -81,8 +81,8 @@ class Progress:
     def __init__(self, total: int, initial: int):
         self._bar = tqdm(total=total, initial=initial, unit="step", dynamic_ncols=True,
                          disable=not sys.stderr.isatty())
-        self._total, self._done = total, initial
-        self._start, self._initial, self._last = time.perf_counter(), initial, time.perf_counter()
+        self._total, self._done, self._last = total, initial, time.perf_counter()
+        self._timed_from = None  # (time, updates done) after the first chunk, which compiles
 
     def advance(self, steps: int, text: str, always: bool = False):
         """Moves on by `steps`; `text` shows what is going on, at once if `always`."""
@@ -90,10 +90,10 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)
         now = time.perf_counter()
+        self._timed_from = self._timed_from or (now, self._done)
         if self._bar.disable and (always or now - self._last > PLAIN_SECONDS):
-            self._last = now
-            rate = (now - self._start) / max(self._done - self._initial, 1)
-            eta = rate * (self._total - self._done)
+            self._last, (start, done) = now, self._timed_from
+            eta = (now - start) / max(self._done - done, 1) * (self._total - self._done)
             print(f"{self._done}/{self._total} steps, ETA {eta:.0f} s, {text}", flush=True)
 
     def say(self, text: str):

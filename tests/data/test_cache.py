@@ -7,8 +7,6 @@ import pytest
 from warmup_jax import data
 from warmup_jax.data import cache, records
 
-pytest_plugins = ["toysets"]
-
 
 def load(folder, **options):
     return data.load(**{"name": "toy", "data_dir": folder, **options})

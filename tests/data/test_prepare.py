@@ -19,8 +19,6 @@ from warmup_jax.data import archives, folders
 from warmup_jax.data.known import Archive
 from warmup_jax.data.prepare import prepare
 
-pytest_plugins = ["toysets"]
-pytestmark = pytest.mark.usefixtures("array_cache")
 
 
 class _Python2Pickler(pickle._Pickler):

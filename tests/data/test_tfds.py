@@ -11,8 +11,6 @@ import pytest
 from warmup_jax import data
 from warmup_jax.data import tfds
 
-pytest_plugins = ["toysets"]
-
 
 def load(folder, **options):
     return data.load(**{"name": "toy", "data_dir": folder, **options})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 # Where the full CIFAR-10 lies beside a checkout that has it.
-REAL = pathlib.Path(__file__).parents[2] / "../shared/data/tfds"
+REAL = pathlib.Path(__file__).parents[1] / "../shared/data/tfds"
 
 
 @pytest.fixture
