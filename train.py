@@ -16,7 +16,7 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="configs/NAME.py[:ARG]; --config.KEY=VALUE changes a value, None unsets it",
     sys_argv=[arg for arg in sys.argv if arg not in UNSET])
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; by default a new one under runs/")
-logging.set_verbosity(logging.WARNING)  # the libraries report every save at INFO
+logging.set_verbosity(logging.FATAL)  # what goes wrong in a library reaches the user as an error, once
 
 
 def main(argv):
@@ -73,6 +73,12 @@ def unknown_key(argv):
     return None
 
 
+def ignore_closed_loops(unraisable):
+    """Keeps quiet what Orbax's background writers say after an error that has been reported."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
 def fail(message, status=2):
     """Ends the program with one line."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
@@ -80,4 +86,5 @@ def fail(message, status=2):
 
 
 if __name__ == "__main__":
+    sys.unraisablehook = ignore_closed_loops
     app.run(main, flags_parser=parse)

@@ -2,7 +2,7 @@
 
 python train.py --config=configs/resnet_warmup.py
   ResNet-20 on scikit-learn's digits (8x8, 1,437 to train on, 360 to test), SGD
-  with momentum, peak rate PEAK, 200 updates, cosine decay: one run without
+  with momentum, peak rate 2, 200 updates, cosine decay: one run without
   warmup and one with 50 updates of it.
 
 python train.py --config=configs/resnet_warmup.py:cifar10
@@ -52,7 +52,7 @@ def get_config(arg=None):
     config.optimizer = optimizer
     config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(
         weight_decay=1e-4, clip_norm=config_dict.placeholder(float))
-    config.peak_lr = 1.0
+    config.peak_lr = 2.0
     config.init_lr = 0.0
     config.end_lr = 0.0
     config.label_smoothing = 0.0

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,8 +59,8 @@ def test_the_logged_rate_is_the_schedule_at_each_update(finished):
     _, workdir, _ = finished
     rates = [[line["opt/learning_rate"] for line in logs.read_lines(workdir / "metrics.jsonl")
               if line["run"] == run and "opt/learning_rate" in line] for run in (0, 1)]
-    np.testing.assert_allclose(rates[0], 0.5 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(rates[1], (np.arange(6) + 1) / 50, rtol=1e-6)
+    np.testing.assert_allclose(rates[0], 1 + np.cos(np.pi * np.arange(6) / 6), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(rates[1], 2 * (np.arange(6) + 1) / 50, rtol=1e-6)
 
 
 def test_the_same_config_leaves_the_same_bytes(finished, tmp_path):
@@ -122,7 +123,7 @@ def test_divergence_is_recorded_and_the_others_go_on(finished, tmp_path, stops):
 
 def test_a_workdir_of_another_config_says_what_differs(finished):
     config, workdir, _ = finished
-    with pytest.raises(experiment.UserError, match="peak_lr is 1.0 there and 0.5 here"):
+    with pytest.raises(experiment.UserError, match="peak_lr is 2.0 there and 0.5 here"):
         experiment.run(config | {"peak_lr": 0.5}, workdir)
 
 
@@ -157,13 +158,14 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_no_result(finished, tmp_pat
     assert metrics(tmp_path / "run") == metrics(workdir)
 
 
-def start(workdir, *flags):
-    # Long enough to be killed somewhere in the middle.
-    return subprocess.Popen(
-        [sys.executable, "train.py", SMOKE, f"--workdir={workdir}", "--config.model.width=0.25",
-         "--config.num_steps=60", "--config.batch_size=32", "--config.eval_every=10",
-         "--config.checkpoint_every=10", *flags], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(workdir, *flags, before=""):
+    """A run long enough to be killed somewhere in the middle."""
+    command = shlex.join([
+        sys.executable, "train.py", SMOKE, f"--workdir={workdir}", "--config.model.width=0.25",
+        "--config.num_steps=60", "--config.batch_size=32", "--config.eval_every=10",
+        "--config.checkpoint_every=10", *flags])
+    return subprocess.Popen(["bash", "-c", f"{before} exec {command}"], cwd=ROOT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def wait_for_lines(process, workdir, count):
@@ -231,6 +233,17 @@ def test_a_second_signal_exits_at_once(tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT
     assert time.monotonic() - begin < 5
+
+
+def test_a_full_disk_is_one_line_and_what_was_saved_is_gone_on_from(unbroken, tmp_path):
+    """A limit on the size of files stands for the full disk; the log fits, a checkpoint does not."""
+    workdir = tmp_path / "run"
+    out, err = (process := start(workdir, before="ulimit -f 10 &&")).communicate(timeout=300)
+    assert process.returncode == 1
+    assert err.startswith("error: cannot save") and str(workdir) in err and err.count("\n") == 1
+    out, err = (process := start(workdir)).communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert metrics(workdir) == metrics(unbroken)
 
 
 def test_the_compiled_programs_are_cached(unbroken, cache_folder):

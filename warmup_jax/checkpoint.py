@@ -45,7 +45,7 @@ class Checkpoints:
             self._open().save(step, args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)))
         except Exception as error:
-            raise OSError(f"cannot save step {step} to {self.folder}: {error}") from error
+            raise OSError(f"cannot save step {step} to {self.folder}: {_reason(error)}") from error
 
     def wait(self) -> None:
         """Returns when the save under way has been committed; raises OSError if it failed."""
@@ -55,7 +55,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            raise OSError(f"cannot save to {self.folder}: {error}") from error
+            raise OSError(f"cannot save to {self.folder}: {_reason(error)}") from error
 
     def restore(self, template: Any, say=print) -> tuple[Any, dict] | None:
         """The newest checkpoint that is whole, as (state, meta); None if there is none at all.
@@ -73,8 +73,7 @@ class Checkpoints:
             try:
                 arrays, meta = self._read(step)
             except Exception as error:  # whatever a damaged file makes Orbax raise
-                reason = str(error).strip().split("\n")[0][:200]
-                say(f"checkpoint {self.folder / str(step)} is damaged and passed over ({reason})")
+                say(f"checkpoint {self.folder / str(step)} is damaged and passed over ({_reason(error)})")
                 continue
             # Saving this step again must find its place free.
             for damaged in (s for s in steps if s > step):
@@ -123,6 +122,11 @@ class Checkpoints:
                 raise ValueError(f"checkpoint {self.folder / str(step)} is of another program: "
                                  f"{name} is {there} in it and {here} here")
         return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in wanted])
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of an error's text; Orbax's may run over pages."""
+    return str(error).strip().split("\n")[0][:200]
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def find_checkpoint(job: Job, groups: list[range], checkpoints: list[Checkpoints
         if not checkpoints[index].folder.exists():
             continue
         knobs = group_knobs(job, groups[index])
-        template = jax.eval_shape(lambda: (knobs, job.init(knobs)))
+        template = (knobs, job.init.eval_shape(knobs))
         try:
             restored = checkpoints[index].restore(template)
         except ValueError as error:
