@@ -26,6 +26,7 @@ VARIANTS = ("digits", "cifar10", "imagenet")
 IMAGENET_SIZE = 1_281_167  # training images
 ADAM = dict(beta1=0.9, beta2=0.999, eps=1e-8)
 OPTIMIZER_ARGS = {
+    "none": dict(),
     "sgd": dict(momentum=0.9, nesterov=False),
     "lars": dict(momentum=0.9, nesterov=False, trust_coefficient=0.001, eps=0.0),
     "adam": ADAM, "adamw": ADAM, "radam": ADAM, "lamb": ADAM | dict(eps=1e-6),
@@ -67,6 +68,10 @@ def get_config(arg=None):
     config.schedule = "cosine"
     config.schedule_args = dict(exponent=1.0)
     config.combination = "join"
+    config.recipe = config_dict.placeholder(str)        # a recipe stands for warmup and schedule both
+    config.recipe_args = dict()
+    config.transforms = ()
+    config.transforms_args = dict()
 
     # Every combination of the values given here is a run; None sweeps nothing.
     config.sweep = dict(

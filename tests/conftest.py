@@ -29,3 +29,11 @@ def train():
         return subprocess.run([sys.executable, "train.py", *map(str, args)], cwd=ROOT, text=True,
                               capture_output=True, timeout=300)
     return run
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    import jax
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
+        yield

@@ -1,5 +1,7 @@
 """From a config to its runs."""
 
+import doctest
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from warmup_jax import sweep
 
 BASE = {"seed": 5, "batch_size": 8, "peak_lr": 0.1, "init_lr": 0.0, "end_lr": 0.0, "warmup_steps": None,
         "label_smoothing": 0.0, "optimizer_args": {"momentum": 0.9, "nesterov": False, "clip_norm": None},
-        "warmup_args": {}, "schedule_args": {"boundaries": (3, 5), "factor": 0.1}}
+        "warmup_args": {}, "schedule_args": {"boundaries": (3, 5), "factor": 0.1}, "recipe_args": {},
+        "transforms_args": {"warmup_until": {"metric": "error", "threshold": 0.8}}}
 
 
 def expand(**axes):
@@ -34,6 +37,23 @@ def test_assign_changes_a_copy():
     run = sweep.assign(BASE, {"peak_lr": 1.0, "momentum": 0.0})
     assert run["peak_lr"] == 1.0 and run["optimizer_args"]["momentum"] == 0.0
     assert BASE["peak_lr"] == 0.1 and BASE["optimizer_args"]["momentum"] == 0.9
+
+
+def test_a_knob_of_a_transformation_is_found_by_its_name():
+    run = sweep.assign(BASE, expand(threshold=(0.5, 0.7))[1])
+    assert run["transforms_args"] == {"warmup_until": {"metric": "error", "threshold": 0.7}}
+    assert BASE["transforms_args"]["warmup_until"]["threshold"] == 0.8
+
+
+def test_numbers_replace_their_own_places():
+    args = {"a": 0.5, "name": "x", "inner": {"b": 1.0, "c": None}}
+    assert sweep.merge(args, sweep.traced(args)) == args
+    assert sweep.merge(args, {"a": 2.0, "inner": {"b": 3.0}}) == {"a": 2.0, "name": "x", "inner": {"b": 3.0, "c": None}}
+
+
+def test_examples_in_docstrings():
+    result = doctest.testmod(sweep)
+    assert result.attempted and not result.failed
 
 
 def test_floats_and_tuples_are_traced_and_the_rest_static():

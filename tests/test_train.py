@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from warmup_jax import logs
+
 ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/resnet_warmup.py"
 
@@ -35,6 +37,11 @@ CONFIG = "--config=configs/resnet_warmup.py"
     ([CONFIG, "--config.batch_size=0"], "batch_size must be above 0, got 0"),
     ([CONFIG, "--config.num_steps=-3"], "num_steps must be above 0, got -3"),
     ([CONFIG, "--config.sweep.peak_lr=()"], "sweep.peak_lr"),
+    ([CONFIG, "--config.warmup_args.exponent=2.0"], "unknown argument 'exponent'"),
+    ([CONFIG, "--config.optimizer_args.momentum=fast"], "momentum=fast"),
+    ([CONFIG, "--config.optimiser_args.momentum=0.5"], "did you mean 'optimizer_args'"),
+    ([CONFIG, "--config.transforms=('warmup_untill',)"], "did you mean 'warmup_until'"),
+    ([CONFIG, "--config.recipe=gtp"], "did you mean 'gpt'"),
     ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
 ])
 def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
@@ -68,6 +75,18 @@ def test_none_unsets_a_value_and_another_unit_takes_its_place(train, tmp_path):
                    "--config.model.width=0.25", f"--workdir={tmp_path / 'run'}")
     assert answer.returncode == 0, answer.stderr
     assert "run" in answer.stdout
+
+
+def test_arguments_of_components_are_given_on_the_command_line(train, tmp_path):
+    answer = train(CONFIG + ":smoke", "--config.model.width=0.25", "--config.sweep.warmup_steps=None",
+                   "--config.warmup_steps=0", "--config.optimizer_args.momentum=0", "--config.transforms=('warmup_until',)",
+                   "--config.transforms_args.warmup_until.metric=error", "--config.schedule=constant",
+                   "--config.schedule_args.exponent=None", "--config.transforms_args.warmup_until.threshold=-1.0",
+                   "--config.transforms_args.warmup_until.low=0.25", "--config.transforms_args.warmup_until.high=1.0",
+                   f"--workdir={tmp_path / 'run'}")
+    assert answer.returncode == 0, answer.stderr
+    rates = [line.get("opt/learning_rate") for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert [rate for rate in rates if rate is not None] == [0.5] * 4
 
 
 def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):

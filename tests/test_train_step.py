@@ -38,7 +38,7 @@ PROGRAM = Program(init=linear_init, apply=linear_apply, optimizer=optimizer,
 def knobs(peak_lr=0.5, warmup_steps=4, seed=0, label_smoothing=0.0):
     zero = np.float32(0)
     return Knobs(np.uint32(seed), np.float32(peak_lr), zero, zero, np.int32(warmup_steps), np.int32(10),
-                 np.float32(label_smoothing), {"momentum": np.float32(0.9)}, {}, {})
+                 np.float32(label_smoothing), {"momentum": np.float32(0.9)}, {}, {}, {}, {})
 
 
 def batch(step=0):

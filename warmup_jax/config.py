@@ -16,6 +16,7 @@ KEYS = {
     "model": dict, "dataset": dict,
     "optimizer": str, "optimizer_args": dict,
     "schedule": str, "schedule_args": dict, "warmup": str, "warmup_args": dict, "combination": str,
+    "recipe": (str, None), "recipe_args": dict, "transforms": tuple, "transforms_args": dict,
     "peak_lr": float, "init_lr": float, "end_lr": float, "label_smoothing": float,
     "warmup_steps": (int, None), "warmup_epochs": (float, None),
     "warmup_examples": (int, None), "warmup_fraction": (float, None),
@@ -51,13 +52,14 @@ def validate(config: Mapping[str, Any]) -> None:
             raise ValueError(f"the config lacks the key {key!r}")
         _check_type(key, config[key], kind)
     _exactly_one(config, ("num_steps", "num_epochs"))
-    if "warmup_steps" in _arguments(schedules.WARMUPS, "warmup", config["warmup"]):
+    if _has_length(config):
         swept = config["sweep"].get("warmup_steps")
         _exactly_one(dict(config) | {"sweep.warmup_steps": swept}, (*WARMUP_UNITS, "sweep.warmup_steps"))
     else:
         for unit in WARMUP_UNITS:
             if config[unit] is not None:
-                raise ValueError(f"the warmup {config['warmup']!r} has no length, but {unit}={config[unit]}")
+                raise ValueError(f"the {'recipe' if config['recipe'] else 'warmup'} "
+                                 f"{config['recipe'] or config['warmup']!r} has no length, but {unit}={config[unit]}")
     if "warmup_steps" in config["warmup_args"]:
         raise ValueError("the length of the warmup is config.warmup_steps, not warmup_args.warmup_steps")
     for changes in sweep.expand(config):
@@ -65,7 +67,7 @@ def validate(config: Mapping[str, Any]) -> None:
         for name, value in _numbers(run):
             _check_bound(name, value)
         knobs = run_knobs(run, num_steps=1, train_size=1)  # concrete, so that every function checks its own
-        optimizers.build(run["optimizer"], run["optimizer_args"], learning_rate(run, knobs))
+        optimizer(run, knobs)
 
 
 def run_knobs(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> Knobs:
@@ -78,19 +80,59 @@ def run_knobs(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> 
 
 
 def learning_rate(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
-    """The schedule of a config, with the numbers of its knobs, which may be traced."""
+    """The schedule of a config, with the numbers of its knobs, which may be traced.
+
+    A recipe stands for warmup and schedule both. A warmup that `scale_by_warmup`
+    applies is left out of the schedule, or there would be two.
+    """
+    numbers = dict(warmup_steps=knobs.warmup_steps, num_steps=knobs.num_steps,
+                   peak_lr=knobs.peak_lr, init_lr=knobs.init_lr, end_lr=knobs.end_lr)
+    if config["recipe"] is not None:
+        return registry.construct(
+            "recipe", schedules.RECIPES, config["recipe"], _args(config, knobs, "recipe_args"),
+            schedule=_combined(config, knobs, numbers), warmup=warmup_factor(config, knobs),
+            batch_size=config["batch_size"], **numbers)
+    return _combined(config, knobs, numbers)
+
+
+def warmup_factor(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
+    """The warmup of a config as a factor `t -> [0, 1]`."""
+    return registry.construct("warmup", schedules.WARMUPS, config["warmup"],
+                              _args(config, knobs, "warmup_args"), warmup_steps=knobs.warmup_steps)
+
+
+def _combined(config: Mapping[str, Any], knobs: Knobs, numbers: Mapping[str, Any]) -> schedules.Schedule:
+    dampened = "scale_by_warmup" in config["transforms"]
     return schedules.build(
-        warmup=config["warmup"], schedule=config["schedule"], combination=config["combination"],
-        warmup_args=dict(config["warmup_args"]) | knobs.warmup_args,
-        schedule_args=dict(config["schedule_args"]) | knobs.schedule_args,
-        warmup_steps=knobs.warmup_steps, num_steps=knobs.num_steps,
-        peak_lr=knobs.peak_lr, init_lr=knobs.init_lr, end_lr=knobs.end_lr)
+        warmup="none" if dampened else config["warmup"], schedule=config["schedule"],
+        combination=config["combination"], warmup_args={} if dampened else _args(config, knobs, "warmup_args"),
+        schedule_args=_args(config, knobs, "schedule_args"), **numbers)
+
+
+def _args(config: Mapping[str, Any], knobs: Knobs, component: str) -> dict[str, Any]:
+    """A component's arguments, the traced ones from the knobs; None stands for one that is not given."""
+    return _given(sweep.merge(config[component], getattr(knobs, component)))
+
+
+def _given(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _given(value) if isinstance(value, Mapping) else value
+            for name, value in args.items() if value is not None}
+
+
+def _has_length(config: Mapping[str, Any]) -> bool:
+    """Whether what the config warms up with takes a number of updates."""
+    parameters = _arguments(schedules.WARMUPS, "warmup", config["warmup"])
+    if config["recipe"] is not None:
+        recipe = _arguments(schedules.RECIPES, "recipe", config["recipe"])
+        parameters = recipe if "warmup" not in recipe else parameters
+    return "warmup_steps" in parameters
 
 
 def optimizer(config: Mapping[str, Any], knobs: Knobs):
     """The optax chain of a config, with the numbers of its knobs, which may be traced."""
-    args = dict(config["optimizer_args"]) | knobs.optimizer_args
-    return optimizers.build(config["optimizer"], args, learning_rate(config, knobs))
+    return optimizers.build(
+        config["optimizer"], _args(config, knobs, "optimizer_args"), learning_rate(config, knobs),
+        config["transforms"], _args(config, knobs, "transforms_args"), warmup_factor(config, knobs))
 
 
 def num_steps(config: Mapping[str, Any], train_size: int) -> int:
@@ -101,18 +143,12 @@ def num_steps(config: Mapping[str, Any], train_size: int) -> int:
 
 
 def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> int:
-    """The updates of the warmup, from whichever unit is set; rounded to the nearest, 0 if none is set.
-
-    A length above 0 is at least one update.
-    """
-    in_updates = {
-        "warmup_steps": 1, "warmup_epochs": train_size / config["batch_size"],
-        "warmup_examples": 1 / config["batch_size"], "warmup_fraction": num_steps,
-    }
-    for unit, updates in in_updates.items():
-        if config[unit] is not None:
-            return max(round(config[unit] * updates), int(config[unit] > 0))
-    return 0
+    """The updates of the warmup, from whichever unit is set; 0 if none is."""
+    units = {unit.removeprefix("warmup_"): config[unit] for unit in WARMUP_UNITS}
+    if all(value is None for value in units.values()):
+        return 0
+    return schedules.warmup_steps_from(**units, batch_size=config["batch_size"], train_size=train_size,
+                                       num_steps=num_steps)
 
 
 def _arguments(table: Mapping[str, Any], kind: str, name: str) -> Mapping[str, inspect.Parameter]:

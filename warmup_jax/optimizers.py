@@ -6,7 +6,8 @@ which parameters decay, the rest are the optimizer's own arguments, all of them
 required. Their numbers may be traced.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -38,6 +39,11 @@ def muon_dimensions(params):
         inputs = tuple(range(leaf.ndim - 1))
         return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=leaf.ndim - 1)
     return jax.tree.map_with_path(dimensions, params)
+
+
+def none(rate: Transform, mask: Mask, *, weight_decay) -> Transform:
+    """No optimizer but the rate, for a preconditioner among the `transforms`; decoupled weight decay."""
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask), rate)
 
 
 def sgd(rate: Transform, mask: Mask, *, momentum, nesterov: bool, weight_decay) -> Transform:
@@ -109,6 +115,7 @@ def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_dec
 
 
 OPTIMIZERS = {
+    "none": none,
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
@@ -121,20 +128,46 @@ OPTIMIZERS = {
 }
 
 
-def build(optimizer: str, args: Mapping[str, Any], schedule: schedules.Schedule) -> Transform:
-    """The chain of a config: clipping, then the optimizer with its decay, then the recorded rate.
+# Where a transformation of a config goes: onto the gradients, in the place of the learning rate, or
+# onto the finished updates.
+PLACES = {
+    "clip_by_global_norm_warmup": "gradient",
+    "scale_by_rectified_adam": "gradient", "scale_by_gi_adam": "gradient", "scale_by_adam_frozen": "gradient",
+    "scale_by_recorded_learning_rate": "rate", "cap_by_sharpness": "rate",
+    "scale_by_warmup": "update", "warmup_until": "update", "limit_relative_update": "update",
+}
+
+
+def build(optimizer: str, args: Mapping[str, Any], schedule: schedules.Schedule, names: Iterable[str] = (),
+          transforms_args: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+          factor: schedules.Schedule | None = None) -> Transform:
+    """The chain of a config: clipping, transformations of gradients, the optimizer, those of updates.
 
     Args:
       optimizer: a name in `OPTIMIZERS`.
-      args: exactly that optimizer's arguments, and `clip_norm`: the global
-        gradient norm to clip to, or None. Numbers may be traced.
+      args: exactly that optimizer's arguments, and `clip_norm` for the global
+        gradient norm to clip to. Numbers may be traced.
       schedule: `t -> learning rate`.
+      names: of `transforms.TRANSFORMS`; each goes to its place in `PLACES`, in this order.
+      transforms_args: name of a transformation -> its arguments; a dict among them stands for a `ramp`.
+      factor: the warmup that `scale_by_warmup` applies.
 
     Raises:
       ValueError: for an unknown name, or an unknown or missing argument.
     """
     args = dict(args)
     clip_norm = args.pop("clip_norm", None)
-    chain = registry.construct("optimizer", OPTIMIZERS, optimizer, args, mask=decay_mask,
-                               rate=transforms.scale_by_recorded_learning_rate(schedule))
-    return chain if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), chain)
+    for name in transforms_args:
+        if name not in names:
+            raise ValueError(f"transforms_args.{name} is given, but {name!r} is not among the transforms")
+    placed = {"gradient": [], "rate": [], "update": []}
+    for name in names:
+        registry.lookup("transform", transforms.TRANSFORMS, name)
+        own = {arg: transforms.ramp(**value) if isinstance(value, Mapping) else value
+               for arg, value in transforms_args.get(name, {}).items()}
+        placed[PLACES[name]].append(registry.construct(
+            "transform", transforms.TRANSFORMS, name, own, schedule=schedule, factor=factor))
+    rate = placed["rate"] or [transforms.scale_by_recorded_learning_rate(schedule)]
+    chain = registry.construct("optimizer", OPTIMIZERS, optimizer, args, mask=decay_mask, rate=optax.chain(*rate))
+    clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    return optax.chain(*clip, *placed["gradient"], chain, *placed["update"])

@@ -11,7 +11,7 @@ from warmup_jax import registry
 from warmup_jax.train_step import Knobs
 
 FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
-COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args")
+COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "transforms_args")
 
 
 def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -25,7 +25,8 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
       ValueError: for a knob that is unknown or static, no value, or a value of the wrong type.
 
     >>> expand({"seed": 0, "peak_lr": 0.1, "sweep": {"peak_lr": (0.1, 1.0), "seeds": 2},
-    ...         "optimizer_args": {}, "warmup_args": {}, "schedule_args": {}})[1:3]
+    ...         "optimizer_args": {}, "warmup_args": {}, "schedule_args": {}, "recipe_args": {},
+    ...         "transforms_args": {}})[1:3]
     [{'peak_lr': 0.1, 'seed': 1}, {'peak_lr': 1.0, 'seed': 0}]
     """
     axes = {name: values for name, values in config["sweep"].items() if values is not None}
@@ -40,10 +41,9 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The config of one run: a copy with the changes in their places."""
-    config = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    config = _copy(config)
     for name, value in changes.items():
-        component = _component(config, name)
-        (config[component] if component else config)[name] = value
+        _home(config, name)[name] = value
     return config
 
 
@@ -54,8 +54,15 @@ def label(changes: Mapping[str, Any]) -> str:
 
 
 def traced(args: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arguments that are traced: floats, and tuples of numbers."""
-    return {name: np.asarray(value, np.float32) for name, value in args.items() if is_traced(value)}
+    """The arguments that are traced: floats, and tuples of numbers, in dicts within dicts."""
+    return {name: traced(value) if isinstance(value, Mapping) else np.asarray(value, np.float32)
+            for name, value in args.items() if isinstance(value, Mapping) or is_traced(value)}
+
+
+def merge(args: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the traced ones among them replaced, in dicts within dicts."""
+    return {name: merge(value, numbers[name]) if isinstance(value, Mapping) else numbers.get(name, value)
+            for name, value in args.items()}
 
 
 def is_traced(value: Any) -> bool:
@@ -74,14 +81,26 @@ def groups(count: int, size: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def _component(config: Mapping[str, Any], name: str) -> str | None:
-    """The dict that a knob lives in, None for a flat one."""
+def _copy(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+
+
+def _homes(config: Mapping[str, Any]):
+    """The dicts that hold a component's arguments, those within them included."""
+    stack = [config[name] for name in COMPONENTS]
+    while stack:
+        yield (home := stack.pop())
+        stack += [value for value in home.values() if isinstance(value, Mapping)]
+
+
+def _home(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The dict that holds a knob: the config itself for a flat one."""
+    homes = [home for home in _homes(config) if name in home]
     if name in (*FLAT, "seed"):
-        return None
-    homes = [home for home in COMPONENTS if name in config[home]]
+        homes = [config]
     if len(homes) != 1:
-        known = [*FLAT, "seeds", *(arg for home in COMPONENTS for arg in config[home])]
-        raise registry.unknown("knob to sweep", name, known)
+        known = {*FLAT, "seeds", *(arg for home in _homes(config) for arg in home)}
+        raise registry.unknown("knob to sweep" if not homes else f"one of {len(homes)} knobs", name, known)
     return homes[0]
 
 
@@ -89,12 +108,11 @@ def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
     """The values of one axis, checked and of the knob's type."""
     if name == "seed":
         raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
-    component = _component(config, name)
+    home = _home(config, name)
     if not isinstance(values, (tuple, list)) or not values:
         raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
-    current = (config[component] if component else config)[name]
-    if component and current is not None and not is_traced(current):
-        raise ValueError(f"{name} is static ({current!r}): it changes the program and cannot be swept")
+    if home is not config and home[name] is not None and not is_traced(home[name]):
+        raise ValueError(f"{name} is static ({home[name]!r}): it changes the program and cannot be swept")
     kind = int if name == "warmup_steps" else float
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, kind)):

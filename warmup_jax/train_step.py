@@ -19,8 +19,8 @@ NEVER = -1  # `diverged_at` of a run whose every step was finite
 class Knobs(NamedTuple):
     """The numbers of a run that a sweep may change; traced, so one program serves all their values.
 
-    The three dicts hold the traced arguments of the components by name, scalars
-    or arrays. With a leading axis [R] on every leaf they are the knobs of R runs.
+    The dicts hold the traced arguments of the components by name, scalars or
+    arrays. With a leading axis [R] on every leaf they are the knobs of R runs.
     """
     seed: Any             # uint32: initialisation and dropout
     peak_lr: Any
@@ -32,6 +32,8 @@ class Knobs(NamedTuple):
     optimizer_args: dict[str, Any]
     warmup_args: dict[str, Any]
     schedule_args: dict[str, Any]
+    recipe_args: dict[str, Any]
+    transforms_args: dict[str, Any]
 
 
 class Program(NamedTuple):
@@ -76,7 +78,8 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
         return loss / total, (stats, accuracy / total)
 
     (loss, (stats, accuracy)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = program.optimizer(knobs).update(grads, state.opt_state, state.params)
+    updates, opt_state = optax.with_extra_args_support(program.optimizer(knobs)).update(
+        grads, state.opt_state, state.params, value=loss, accuracy=accuracy, error=1 - accuracy)
     grad_norm = optax.tree.norm(grads)
     step = state.step + 1
     fails_first = ~jnp.isfinite(loss + grad_norm) & (state.diverged_at == NEVER)

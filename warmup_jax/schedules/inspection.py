@@ -1,0 +1,163 @@
+"""Looking at a schedule before anything is trained: values, effective length, lint, picture."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from warmup_jax.schedules.numbers import Schedule, require
+
+
+def values(schedule: Schedule, num_steps: int) -> np.ndarray:
+    """The rates of updates 0 to num_steps - 1.
+
+    Args:
+      schedule: `t -> rate`.
+      num_steps: how many.
+
+    Returns:
+      A numpy array [num_steps].
+
+    Raises:
+      ValueError: if `num_steps` is below 1.
+
+    Examples:
+      >>> from warmup_jax.schedules import linear_warmup
+      >>> values(linear_warmup(2), 3).tolist()
+      [0.5, 1.0, 1.0]
+    """
+    require("num_steps", num_steps, 1)
+    return np.asarray(jnp.broadcast_to(schedule(jnp.arange(num_steps)), (num_steps,)))
+
+
+def effective_warmup(factor: Schedule, num_steps: int) -> float:
+    r"""The updates that a warmup costs: :math:`\sum_t (1 - w(t))`, which compares shapes.
+
+    Linear warmup of W updates costs (W - 1) / 2, untuned linear :math:`1 / (1 - \beta_2) - 1/2`.
+
+    Args:
+      factor: the warmup factor, or a schedule divided by its peak.
+      num_steps: updates to sum over.
+
+    Returns:
+      The sum, in updates.
+
+    Raises:
+      ValueError: if `num_steps` is below 1.
+
+    Examples:
+      >>> from warmup_jax.schedules import linear_warmup
+      >>> effective_warmup(linear_warmup(101), 1000)
+      50.0
+
+    References:
+      Ma and Yarats, `On the adequacy of untuned warmup for adaptive optimization
+      <https://arxiv.org/abs/1910.04209>`_, 2021
+    """
+    return round(float((1 - values(factor, num_steps).astype(np.float64)).sum()), 4)
+
+
+def lint(schedule: Schedule, num_steps: int, *, peak_lr: float | None = None, warmup_steps: int | None = None,
+         end_lr: float = 0.0) -> list[str]:
+    """What is suspicious about a schedule, a sentence each; an empty list if nothing is.
+
+    It finds rates of 0 at the start (updates that do nothing), a peak that is not
+    reached, a jump where the warmup ends, a rate that is negative, not finite or below
+    `end_lr`, one that rises again or changes sign after the end, and a warmup as long
+    as the run.
+
+    Args:
+      schedule: `t -> rate`.
+      num_steps: updates of the run.
+      peak_lr: the rate that should be reached, if known.
+      warmup_steps: length of the warmup in updates, if known.
+      end_lr: the floor that the rate should keep after its peak.
+
+    Returns:
+      Sentences.
+
+    Raises:
+      ValueError: if `num_steps` is below 1.
+
+    Examples:
+      >>> import optax
+      >>> lint(optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 100), 100, peak_lr=0.1, warmup_steps=10)
+      ['the rate of the first 1 of 100 updates is 0: they do nothing']
+      >>> lint(lambda t: 0.1 * (1 - t / 50), 40)
+      ['after the end of the run, at t = 51, the rate is negative: gradient ascent']
+    """
+    rates = values(schedule, num_steps).astype(np.float64)
+    found = []
+    if not np.isfinite(rates).all():
+        return [f"the rate of update {int(np.argmin(np.isfinite(rates)))} is not finite"]
+    dead = int(np.argmax(rates != 0)) if (rates != 0).any() else num_steps
+    if dead:
+        found.append(f"the rate of the first {dead} of {num_steps} updates is 0: they do nothing")
+    if (rates < 0).any():
+        found.append(f"the rate of update {int(np.argmax(rates < 0))} is negative: gradient ascent")
+    top = rates.max()
+    if peak_lr is not None and not np.isclose(top, peak_lr, rtol=1e-4):
+        found.append(f"the highest rate is {top:.6g}, not the peak of {peak_lr:.6g}")
+    if warmup_steps is not None:
+        found += _warmup(rates, warmup_steps, num_steps)
+    after = rates[int(np.argmax(rates)):]
+    if end_lr and (below := after < end_lr * (1 - 1e-4)).any():
+        t = num_steps - len(after) + int(np.argmax(below))
+        found.append(f"the rate of update {t} is {rates[t]:.6g}, below the floor of {end_lr:.6g}")
+    return found + _beyond(schedule, rates, num_steps)
+
+
+def _warmup(rates: np.ndarray, warmup_steps: int, num_steps: int) -> list[str]:
+    found = []
+    if warmup_steps >= num_steps:
+        found.append(f"the warmup of {warmup_steps} updates does not end within the {num_steps} of the run")
+    elif warmup_steps > 1:
+        steepest = np.abs(np.diff(rates[:warmup_steps])).max(initial=0)
+        jump = abs(rates[warmup_steps] - rates[warmup_steps - 1])
+        if jump > max(4 * steepest, 0.05 * rates.max()):
+            found.append(f"the rate jumps from {rates[warmup_steps - 1]:.6g} to {rates[warmup_steps]:.6g} "
+                         f"where the warmup ends")
+    return found
+
+
+def _beyond(schedule: Schedule, rates: np.ndarray, num_steps: int) -> list[str]:
+    """Faults after the end of a run; a schedule should stay where it was."""
+    later = values(schedule, 2 * num_steps)[num_steps:].astype(np.float64)
+    if (later < 0).any() and (rates >= 0).all():
+        return [f"after the end of the run, at t = {num_steps + int(np.argmax(later < 0))}, "
+                f"the rate is negative: gradient ascent"]
+    rises = np.diff(np.concatenate([rates[-1:], later])) > 1e-6 * max(rates.max(), 1e-30)
+    if rises.any() and rates[-1] < rates.max() * (1 - 1e-6):
+        return [f"after the end of the run, at t = {num_steps + int(np.argmax(rises))}, the rate rises again"]
+    return []
+
+
+def plot(schedules: dict[str, Schedule], num_steps: int, path: str, title: str = "learning rate") -> None:
+    """Draws schedules by name into a picture.
+
+    Args:
+      schedules: name -> `t -> rate`.
+      num_steps: updates to draw.
+      path: of the picture; its ending says the format.
+      title: of the picture.
+
+    Raises:
+      ValueError: if `num_steps` is below 1.
+
+    Examples:
+      >>> import tempfile, os
+      >>> from warmup_jax.schedules import linear_warmup
+      >>> path = os.path.join(tempfile.mkdtemp(), "linear.png")
+      >>> plot({"linear": linear_warmup(10)}, 20, path); os.path.getsize(path) > 1000
+      True
+    """
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, axis = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
+    for index, (name, schedule) in enumerate(schedules.items()):
+        axis.plot(values(schedule, num_steps), label=name, linewidth=1.5,
+                  color=pyplot.get_cmap("turbo")(0.05 + 0.9 * index / max(len(schedules) - 1, 1)))
+    axis.set(title=title, xlabel="updates")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=8, ncols=2 if len(schedules) > 6 else 1)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,68 @@
+"""big_vision 0127fb6, `big_vision/utils.py:create_learning_rate_schedule`; the original computes in float32.
+
+https://github.com/google-research/big_vision
+"""
+
+import jax.numpy as jnp
+
+from warmup_jax import registry
+from warmup_jax.schedules.composition import delay
+from warmup_jax.schedules.decays import cosine_decay, inverse_sqrt_decay, linear_decay, polynomial_decay
+from warmup_jax.schedules.factors import linear_warmup
+from warmup_jax.schedules.numbers import library
+from warmup_jax.schedules.ports.parts import nearest, piecewise_constant
+
+DECAY_TYPES = ("linear", "polynomial", "cosine", "rsqrt", "stair")
+
+
+def create_learning_rate_schedule(
+        total_steps, batch_size=None, data_size=None, base=1.0, decay_type="stair", scale_with_batchsize=False, *,
+        warmup_steps=None, warmup_epochs=None, warmup_examples=None, warmup_percent=None,
+        cooldown_steps=None, cooldown_epochs=None, cooldown_examples=None, cooldown_percent=None,
+        power=1, end=0.0, timescale=10_000, timescale_examples=None, shift=0, steps=(), mults=()):
+    """`create_learning_rate_schedule`.
+
+    Quirks: the warmup multiplies the decay, which starts when it ends; durations
+    other than steps are rounded, to at least 1 unless 0. Differs after
+    `total_steps` with a cooldown, where the library's turns negative: ours stays 0.
+
+    >>> rate = create_learning_rate_schedule(30, base=0.1, decay_type="cosine", warmup_steps=10)
+    >>> [round(float(rate(t)), 3) for t in (0, 5, 10, 20, 30)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
+    """
+    if decay_type not in DECAY_TYPES:
+        raise registry.unknown("decay_type", decay_type, DECAY_TYPES)
+    sizes = (total_steps, batch_size, data_size)
+    warmup = _steps("warmup", warmup_steps, warmup_epochs, warmup_examples, warmup_percent, *sizes)
+    cooldown = _steps("cooldown", cooldown_steps, cooldown_epochs, cooldown_examples, cooldown_percent, *sizes)
+    peak = base * batch_size / 256.0 if scale_with_batchsize else base
+    if decay_type in ("linear", "polynomial"):
+        decay = polynomial_decay(warmup, total_steps, power)
+        rate = lambda t: end + (peak - end) * decay(t)
+    elif decay_type == "stair":
+        stairs = piecewise_constant(steps, (1.0, *mults))
+        rate = lambda t: peak * stairs(t)
+    else:
+        timescale = timescale if timescale_examples is None else timescale_examples / batch_size
+        decay = cosine_decay(warmup, total_steps) if decay_type == "cosine" else \
+            delay(inverse_sqrt_decay(-shift, timescale), warmup)
+        rate = lambda t: peak * decay(t)
+    up, down = linear_warmup(warmup, "zero"), linear_decay(total_steps - cooldown, total_steps)
+    return lambda t: rate(t) * up(t) * jnp.where(jnp.asarray(cooldown) > 0, down(t), 1.0)
+
+
+def _steps(name, steps, epochs, examples, percent, total_steps, batch_size, data_size):
+    """A duration in updates, from the one unit that is given; 0 without any."""
+    given = [unit for unit in (steps, epochs, examples, percent) if unit is not None]
+    if len(given) > 1:
+        raise ValueError(f"give one of {name}_steps, _epochs, _examples and _percent, got {len(given)}")
+    if not given or steps is not None:
+        return 0 if not given else steps
+    if percent is not None:
+        exact = percent * total_steps
+    elif examples is not None:
+        exact = examples / batch_size
+    else:
+        exact = epochs * (data_size / batch_size)
+    xp = library(exact)
+    return xp.where(xp.asarray(exact) > 0, xp.maximum(nearest(exact), 1), 0)

@@ -1,0 +1,85 @@
+"""detectron2 02b5c4e, `detectron2/solver/lr_scheduler.py`, with the schedulers of fvcore 0.1.5 that it wraps.
+
+A param scheduler is a function of `where`, the share of the training in [0, 1].
+https://github.com/facebookresearch/detectron2
+"""
+
+import jax.numpy as jnp
+
+from warmup_jax.schedules.numbers import ratio
+from warmup_jax.schedules.ports.parts import piecewise_constant, ramp
+
+# fvcore looks this far ahead, so that rounding does not keep a piece from ending.
+WHERE_EPSILON = 1e-6
+WARMUP_METHODS = ("linear", "constant")
+
+
+def ConstantParamScheduler(value):
+    """fvcore's `ConstantParamScheduler`.
+
+    >>> float(ConstantParamScheduler(0.5)(0.3))
+    0.5
+    """
+    return ramp(0, 1, value, value)
+
+
+def LinearParamScheduler(start_value, end_value):
+    """fvcore's `LinearParamScheduler`.
+
+    >>> float(LinearParamScheduler(1.0, 0.0)(0.25))
+    0.75
+    """
+    return ramp(0, 1, start_value, end_value)
+
+
+def CosineParamScheduler(start_value, end_value):
+    """fvcore's `CosineParamScheduler`.
+
+    >>> round(float(CosineParamScheduler(1.0, 0.0)(0.5)), 6)
+    0.5
+    """
+    return ramp(0, 1, start_value, end_value, "cosine")
+
+
+def MultiStepParamScheduler(values, num_updates, milestones):
+    """fvcore's `MultiStepParamScheduler`.
+
+    >>> [round(float(MultiStepParamScheduler((1.0, 0.1), 90, (60,))(where)), 3) for where in (0.5, 60 / 90)]
+    [1.0, 0.1]
+    """
+    steps = piecewise_constant(milestones, values)
+    return lambda where: steps(jnp.floor((jnp.asarray(where) + WHERE_EPSILON) * num_updates))
+
+
+def WarmupParamScheduler(scheduler, warmup_factor, warmup_length, warmup_method="linear", rescale_interval=False):
+    """`WarmupParamScheduler`.
+
+    Quirk: the warmup aims at `scheduler(warmup_length)`, not at the base rate,
+    unless `rescale_interval` makes the scheduler begin when the warmup has ended.
+
+    >>> multiplier = WarmupParamScheduler(CosineParamScheduler(1.0, 0.0), 0.001, 0.1)
+    >>> [round(float(multiplier(where)), 3) for where in (0.0, 0.05, 0.1, 0.5)]
+    [0.001, 0.488, 0.976, 0.5]
+    """
+    if warmup_method not in WARMUP_METHODS:
+        raise ValueError(f"warmup_method must be one of {', '.join(WARMUP_METHODS)}, got {warmup_method!r}")
+    first = warmup_factor * scheduler(0.0)
+    target = scheduler(0.0) if rescale_interval else scheduler(warmup_length)
+    warm = ramp(0.0, warmup_length, first, target if warmup_method == "linear" else first)
+    rest = (lambda where: scheduler(ratio(where - warmup_length, 1 - warmup_length, 1.0))) if rescale_interval \
+        else scheduler
+
+    def multiplier(where):
+        where = jnp.asarray(where)
+        # fvcore changes over at the end of the warmup itself.
+        return jnp.where(where + WHERE_EPSILON > warmup_length, rest(jnp.maximum(where, warmup_length)), warm(where))
+    return multiplier
+
+
+def LRMultiplier(lr, multiplier, max_iter):
+    """`LRMultiplier`: a param scheduler as a schedule of updates.
+
+    >>> float(LRMultiplier(0.2, LinearParamScheduler(1.0, 0.0), 100)(50))
+    0.10000000149011612
+    """
+    return lambda t: lr * multiplier(jnp.clip(jnp.asarray(t) / max_iter, 0, 1))

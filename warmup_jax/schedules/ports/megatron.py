@@ -1,0 +1,58 @@
+"""Megatron-LM d98e8a6, `megatron/core/optimizer_param_scheduler.py:OptimizerParamScheduler`.
+
+https://github.com/NVIDIA/Megatron-LM
+"""
+
+import jax.numpy as jnp
+
+from warmup_jax import registry
+from warmup_jax.schedules.decays import cooldown, cosine_decay, inverse_sqrt_decay, linear_decay
+from warmup_jax.schedules.ports.parts import ramp, switch
+
+WSD_STYLES = {"linear": "linear", "cosine": "cosine", "exponential": "exponential", "minus_sqrt": "sqrt"}
+DECAY_STYLES = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
+WD_STYLES = ("constant", "linear", "cosine")
+
+
+def get_lr(init_lr, max_lr, min_lr, lr_warmup_steps, lr_decay_steps, lr_decay_style, wsd_decay_steps=None,
+           lr_wsd_decay_style="exponential"):
+    """`OptimizerParamScheduler.get_lr`.
+
+    Quirks: the exponential WSD decay is 2 * 0.5^q - 1; inverse-square-root drops
+    to `min_lr` after `lr_decay_steps`; constant ignores the end.
+
+    >>> [round(float(get_lr(0.0, 0.1, 0.01, 5, 25, "cosine")(t)), 3) for t in (0, 5, 15, 26)]
+    [0.0, 0.1, 0.055, 0.01]
+    """
+    if lr_decay_style not in DECAY_STYLES:
+        raise registry.unknown("lr_decay_style", lr_decay_style, DECAY_STYLES)
+    warm = ramp(0, lr_warmup_steps, init_lr, max_lr)
+    # Update W itself still belongs to the warmup, also where a decay has begun before.
+    begin = jnp.where(jnp.asarray(lr_warmup_steps) > 0, lr_warmup_steps + 1, 0)
+    if lr_decay_style == "constant":
+        return switch(warm, lambda t: max_lr + 0.0 * t, begin)
+    if lr_decay_style == "inverse-square-root":
+        root = inverse_sqrt_decay(jnp.maximum(lr_warmup_steps, 1), jnp.maximum(lr_warmup_steps, 1))
+        rate = lambda t: jnp.where(t > lr_decay_steps, min_lr, jnp.maximum(max_lr * root(t), min_lr))
+        return switch(warm, rate, begin)
+    if lr_decay_style == "WSD":
+        if wsd_decay_steps is None:
+            raise ValueError("lr_decay_style 'WSD' needs wsd_decay_steps, got None")
+        shape = registry.lookup("lr_wsd_decay_style", WSD_STYLES, lr_wsd_decay_style)
+        decay = cooldown(lr_decay_steps - wsd_decay_steps, lr_decay_steps, shape)
+    else:
+        decay = {"linear": linear_decay, "cosine": cosine_decay}[lr_decay_style](lr_warmup_steps, lr_decay_steps)
+    return switch(warm, lambda t: min_lr + (max_lr - min_lr) * decay(t), begin)
+
+
+def get_wd(start_wd, end_wd, wd_incr_steps, wd_incr_style):
+    """`OptimizerParamScheduler.get_wd`: the weight decay of update t.
+
+    >>> [round(float(get_wd(0.01, 0.1, 20, "cosine")(t)), 3) for t in (0, 10, 20, 30)]
+    [0.01, 0.055, 0.1, 0.1]
+    """
+    if wd_incr_style not in WD_STYLES:
+        raise registry.unknown("wd_incr_style", wd_incr_style, WD_STYLES)
+    if wd_incr_style == "constant":
+        return lambda t: end_wd + 0.0 * jnp.asarray(t)
+    return ramp(0, wd_incr_steps, start_wd, end_wd, wd_incr_style)

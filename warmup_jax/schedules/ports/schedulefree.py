@@ -1,0 +1,16 @@
+"""schedule_free 1.4.1: the rate inside `AdamWScheduleFree` and `SGDScheduleFree`.
+
+https://github.com/facebookresearch/schedule_free
+"""
+
+from warmup_jax.schedules.factors import linear_warmup
+
+
+def scheduled_lr(lr, warmup_steps=0):
+    """`scheduled_lr` of the optimizers: a warmup of (t + 1)/W, then constant.
+
+    >>> [round(float(scheduled_lr(0.1, 4)(t)), 3) for t in (0, 3, 4)]
+    [0.025, 0.1, 0.1]
+    """
+    warm = linear_warmup(warmup_steps)
+    return lambda t: lr * warm(t)

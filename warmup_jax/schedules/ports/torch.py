@@ -1,0 +1,189 @@
+"""Schedulers of torch 2.13, `torch.optim.lr_scheduler`, in closed form.
+
+`lr` is the rate of the optimizer; `scheduler.step()` follows each update. torch
+computes most of them by recursion from the current rate: equal to rounding.
+https://github.com/pytorch/pytorch
+"""
+
+import functools
+
+import jax.numpy as jnp
+
+from warmup_jax import registry
+from warmup_jax.schedules.composition import join
+from warmup_jax.schedules.decays import (SHAPES, cosine_decay, geometric_decay, multistep_decay, polynomial_decay)
+from warmup_jax.schedules.factors import constant_warmup
+from warmup_jax.schedules.numbers import ratio
+from warmup_jax.schedules.ports.parts import cycles, ramp, switch, triangle
+
+ANNEAL_STRATEGIES = {"cos": "cosine", "linear": "linear"}
+MODES = ("triangular", "triangular2", "exp_range")
+
+
+def LinearLR(lr, start_factor=1.0 / 3, end_factor=1.0, total_iters=5):
+    """`LinearLR`.
+
+    >>> [round(float(LinearLR(0.3, total_iters=4)(t)), 3) for t in (0, 2, 4)]
+    [0.1, 0.2, 0.3]
+    """
+    return ramp(0, total_iters, lr * start_factor, lr * end_factor)
+
+
+def ConstantLR(lr, factor=1.0 / 3, total_iters=5):
+    """`ConstantLR`; `total_iters` 0 is no warmup here, and `factor` for ever in torch.
+
+    >>> [round(float(ConstantLR(0.3, total_iters=4)(t)), 3) for t in (0, 3, 4)]
+    [0.1, 0.1, 0.3]
+    """
+    warm = constant_warmup(total_iters, factor)
+    return lambda t: lr * warm(t)
+
+
+def StepLR(lr, step_size, gamma=0.1):
+    """`StepLR`.
+
+    >>> [round(float(StepLR(0.1, 2)(t)), 3) for t in (1, 2, 4)]
+    [0.1, 0.01, 0.001]
+    """
+    decay = geometric_decay(0, gamma, step_size, staircase=True)
+    return lambda t: lr * decay(t)
+
+
+def MultiStepLR(lr, milestones, gamma=0.1):
+    """`MultiStepLR`.
+
+    >>> [round(float(MultiStepLR(0.1, (2, 5))(t)), 3) for t in (1, 2, 5)]
+    [0.1, 0.01, 0.001]
+    """
+    decay = multistep_decay(milestones, gamma)
+    return lambda t: lr * decay(t)
+
+
+def ExponentialLR(lr, gamma):
+    """`ExponentialLR`.
+
+    >>> [round(float(ExponentialLR(0.8, 0.5)(t)), 3) for t in (0, 1, 3)]
+    [0.8, 0.4, 0.1]
+    """
+    decay = geometric_decay(0, gamma, 1)
+    return lambda t: lr * decay(t)
+
+
+def PolynomialLR(lr, total_iters=5, power=1.0):
+    """`PolynomialLR`.
+
+    >>> [round(float(PolynomialLR(0.1, 4, 2.0)(t)), 3) for t in (0, 2, 4, 5)]
+    [0.1, 0.025, 0.0, 0.0]
+    """
+    decay = polynomial_decay(0, total_iters, power)
+    return lambda t: lr * decay(t)
+
+
+def CosineAnnealingLR(lr, T_max, eta_min=0.0):
+    """`CosineAnnealingLR`. Differs after `T_max`, where torch's rises again: ours stays at `eta_min`.
+
+    >>> [round(float(CosineAnnealingLR(0.1, 4)(t)), 3) for t in (0, 2, 4, 6)]
+    [0.1, 0.05, 0.0, 0.0]
+    """
+    decay = cosine_decay(0, T_max)
+    return lambda t: eta_min + (lr - eta_min) * decay(t)
+
+
+def CosineAnnealingWarmRestarts(lr, T_0, T_mult=1, eta_min=0.0):
+    """`CosineAnnealingWarmRestarts`, for ever.
+
+    >>> [round(float(CosineAnnealingWarmRestarts(0.1, 2, 2)(t)), 3) for t in (0, 1, 2, 4, 6)]
+    [0.1, 0.05, 0.1, 0.05, 0.1]
+    """
+    position = cycles(T_0, T_mult)
+    return lambda t: eta_min + (lr - eta_min) * SHAPES["cosine"](position(t)[1], None)
+
+
+def SequentialLR(schedulers, milestones):
+    """`SequentialLR`: each of the schedules begins its own clock at its milestone.
+
+    >>> rate = SequentialLR([LinearLR(0.1, 0.1, total_iters=4), CosineAnnealingLR(0.1, 6)], [4])
+    >>> [round(float(rate(t)), 3) for t in (0, 4, 7, 10)]
+    [0.01, 0.1, 0.05, 0.0]
+    """
+    if len(milestones) != len(schedulers) - 1:
+        raise ValueError(f"{len(schedulers)} schedulers need {len(schedulers) - 1} milestones, got {len(milestones)}")
+    pieces = zip(schedulers[1:], milestones)
+    return functools.reduce(lambda first, piece: join(first, *piece), pieces, schedulers[0])
+
+
+def ChainedScheduler(lr, schedulers):
+    """`ChainedScheduler` of schedules that only multiply the rate `lr`, so with `eta_min` 0.
+
+    >>> rate = ChainedScheduler(0.1, [ConstantLR(0.1, 0.1, 4), ExponentialLR(0.1, 0.5)])
+    >>> [round(float(rate(t)), 4) for t in (0, 1, 4)]
+    [0.01, 0.005, 0.0063]
+    """
+    return lambda t: lr * functools.reduce(jnp.multiply, [ratio(s(t), lr, 0.0) for s in schedulers])
+
+
+def _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, middle, turned, end):
+    """Start to middle, then to the end; in three phases by way of the start once more."""
+    shape = registry.lookup("anneal_strategy", ANNEAL_STRATEGIES, anneal_strategy)
+    peak, last = pct_start * total_steps - 1, total_steps - 1
+    # A phase holds its last update, also when it ends between two.
+    after = lambda stop: jnp.floor(jnp.asarray(stop)) + 1
+    rise = ramp(0, peak, start, middle, shape)
+    if not three_phase:
+        return switch(rise, ramp(peak, last, middle, end, shape), after(peak))
+    turn = 2 * pct_start * total_steps - 2
+    rest = switch(ramp(peak, turn, middle, turned, shape), ramp(turn, last, turned, end, shape), after(turn))
+    return switch(rise, rest, after(peak))
+
+
+def OneCycleLR(max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4,
+               three_phase=False):
+    """`OneCycleLR`; it ends at t = `total_steps` - 1 and stays there, where torch raises. See `OneCycleLR_momentum`.
+
+    >>> [round(float(OneCycleLR(0.1, 20)(t)), 3) for t in (0, 5, 12, 19)]
+    [0.004, 0.1, 0.05, 0.0]
+    """
+    start = max_lr / div_factor
+    return _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, max_lr, start,
+                      start / final_div_factor)
+
+
+def OneCycleLR_momentum(total_steps, pct_start=0.3, anneal_strategy="cos", base_momentum=0.85, max_momentum=0.95,
+                        three_phase=False):
+    """The momentum (beta1) that `OneCycleLR` sets beside the rate.
+
+    >>> [round(float(OneCycleLR_momentum(20)(t)), 3) for t in (0, 5, 19)]
+    [0.95, 0.85, 0.95]
+    """
+    return _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, max_momentum, base_momentum, max_momentum,
+                      max_momentum)
+
+
+def _cyclic(low, high, step_size_up, step_size_down, mode, gamma):
+    """low + (high - low) * triangle * scale."""
+    if mode not in MODES:
+        raise registry.unknown("mode", mode, MODES)
+    down = step_size_up if step_size_down is None else step_size_down
+    wave, position = triangle(step_size_up, down), cycles(step_size_up + down)
+    scale = {"triangular": lambda t: 1.0, "triangular2": lambda t: 0.5 ** position(t)[0],
+             "exp_range": geometric_decay(0, gamma, 1)}[mode]
+    return lambda t: low + (high - low) * wave(t) * scale(t)
+
+
+def CyclicLR(base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0):
+    """`CyclicLR`, for ever, without a `scale_fn` of one's own. See `CyclicLR_momentum`.
+
+    >>> [round(float(CyclicLR(0.0, 0.1, 2, mode="triangular2")(t)), 3) for t in (0, 1, 2, 4, 6)]
+    [0.0, 0.05, 0.1, 0.0, 0.05]
+    """
+    return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma)
+
+
+def CyclicLR_momentum(step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0, base_momentum=0.8,
+                      max_momentum=0.9):
+    """The momentum (beta1) that `CyclicLR` sets beside the rate.
+
+    >>> [round(float(CyclicLR_momentum(2)(t)), 3) for t in (0, 1, 2, 4)]
+    [0.9, 0.85, 0.8, 0.9]
+    """
+    return _cyclic(max_momentum, base_momentum, step_size_up, step_size_down, mode, gamma)

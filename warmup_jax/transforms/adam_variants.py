@@ -1,0 +1,257 @@
+"""Variants of Adam that have a warmup built in.
+
+Their moments are kept in float32 at least: in bfloat16 a second moment with
+beta2 = 0.999 would not move.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from warmup_jax import registry
+from warmup_jax.schedules.numbers import require
+
+
+class RectifiedAdamState(NamedTuple):
+    """State of `scale_by_rectified_adam`."""
+    count: jax.Array   # int32 scalar: updates applied so far
+    weight: jax.Array  # float scalar: sum of beta2^j over the gradients seen, j = 0 the latest
+    age: jax.Array     # float scalar: sum of (j + 1) beta2^j
+    mu: optax.Updates  # first moment
+    nu: optax.Updates  # second moment
+
+
+DEGENERATE = {"sgd": 1.0, "skip": 0.0}
+
+
+def scale_by_rectified_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8,
+                            threshold: ArrayLike = 5.0, degenerate: str = "sgd",
+                            raw_eps: bool = False) -> optax.GradientTransformation:
+    r"""Rectified Adam, with a choice of what it does before it can be rectified.
+
+    .. math::
+      \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \quad
+      \rho_\infty = \frac{2}{1 - \beta_2} - 1, \quad
+      r_t = \sqrt{\frac{(\rho_t - 4)(\rho_t - 2) \rho_\infty}{(\rho_\infty - 4)(\rho_\infty - 2) \rho_t}}
+
+    with t counted from 1. Where :math:`\rho_t` has reached `threshold` the
+    update is :math:`r_t \hat m / (\sqrt{\hat v} + \epsilon)`; before that, in
+    the first 5 updates for the usual beta2, it is :math:`\hat m` ("sgd": steps
+    as large as the rate, which may explode) or 0 ("skip").
+
+    The formula above takes a difference of numbers near 2/(1 - beta2), which in
+    float32 is wrong by more than 1 at beta2 = 0.9999. Here :math:`\rho_t` is
+    2 age / weight - 1 with two sums of positive terms, the same number:
+    twice the mean age of the gradients in the second moment, less one.
+
+    Args:
+      b1: decay rate of the first moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1). Up to
+        1 - 2 / (threshold + 1) the update is never rectified.
+      eps: added to the root of the second moment, 0 or more.
+      threshold: smallest :math:`\rho_t` to rectify at, above 4. torch asks for
+        more than 5, the original and optax for 5 or more; in floating point
+        they do not differ.
+      degenerate: "sgd" as torch and optax, or "skip" as the original with
+        `degenerated_to_sgd=False`, its default.
+      raw_eps: adds eps to :math:`\sqrt v` before the correction of its bias, as
+        torch and the original do, not after it as optax does.
+
+    Returns:
+      A `GradientTransformation` whose state is a `RectifiedAdamState`.
+
+    Raises:
+      ValueError: for an unknown `degenerate`, or a concrete number out of its range.
+
+    Examples:
+      >>> tx = scale_by_rectified_adam(degenerate="skip")
+      >>> state, sizes = tx.init(jnp.zeros(())), []
+      >>> for t in range(7):
+      ...     update, state = tx.update(jnp.ones(()), state)
+      ...     sizes.append(round(float(update), 4))
+      >>> sizes
+      [0.0, 0.0, 0.0, 0.0, 0.0, 0.0258, 0.0327]
+
+    References:
+      Liu et al., `On the Variance of the Adaptive Learning Rate and Beyond
+      <https://arxiv.org/abs/1908.03265>`_, 2020
+    """
+    fallback = registry.lookup("degenerate", DEGENERATE, degenerate)
+    _require_adam(b1, b2, eps)
+    require("threshold", threshold, 4, above=True)
+
+    def init(params):
+        zero = jnp.zeros([], float)
+        return RectifiedAdamState(jnp.zeros([], jnp.int32), zero, zero, *_zero_moments(params))
+
+    def update(updates, state, params=None):
+        del params
+        count = optax.safe_increment(state.count)
+        weight = (1 + b2 * state.weight).astype(state.weight.dtype)
+        age = (weight + b2 * state.age).astype(state.age.dtype)
+        rho, rho_inf = 2 * age / weight - 1, 2 / (1 - b2) - 1
+        tractable = rho >= threshold
+        # 6 stands in where the result is not used: there is no root of a negative, no 0 / 0.
+        rho, rho_inf = jnp.where(tractable, rho, 6), jnp.where(tractable, rho_inf, 6)
+        rectification = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, state.nu, b2)
+        adaptive = _direction(mu, nu, 1 - b1 ** count, (1 - b2) * weight, eps, raw_eps)
+        plain = 1 / (1 - b1 ** count)
+        direction = jax.tree.map(
+            lambda a, m: jnp.where(tractable, rectification * a, fallback * plain * m), adaptive, mu)
+        return _cast_like(direction, updates), RectifiedAdamState(count, weight, age, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999,
+                     eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
+    r"""GI-Adam: Adam whose second moment starts at the squared first gradient.
+
+    .. math::
+      m_0 = 0, \quad v_0 = g_1^2, \quad
+      \Delta_t = \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}, \quad
+      \hat m_t = \frac{m_t}{1 - \beta_1^t}, \quad \hat v_t = \frac{v_t}{1 - \beta_2^t}
+
+    The correction for a bias that the second moment does not have is kept, and
+    is the warmup: for a constant gradient the update is
+    :math:`\sqrt{1 - \beta_2^t}` that of Adam, 0.032 at first for beta2 = 0.999.
+    The first gradient is the one of the first update, so that none is needed at
+    `init`.
+
+    Args:
+      b1: decay rate of the first moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1).
+      eps: added to the root of the corrected second moment, 0 or more.
+
+    Returns:
+      A `GradientTransformation` whose state is an `optax.ScaleByAdamState`.
+
+    Raises:
+      ValueError: for a concrete number out of its range.
+
+    Examples:
+      >>> tx = scale_by_gi_adam(b2=0.99)
+      >>> state, sizes = tx.init(jnp.zeros(())), []
+      >>> for t in range(4):
+      ...     update, state = tx.update(jnp.full((), 7.0), state)
+      ...     sizes.append(round(float(update), 3))
+      >>> sizes
+      [0.1, 0.141, 0.172, 0.199]
+
+    References:
+      Kalra and Barkeshli, `Why Warmup the Learning Rate? Underlying Mechanisms
+      and Improvements <https://arxiv.org/abs/2406.09405>`_, 2024
+    """
+    _require_adam(b1, b2, eps)
+
+    def update(updates, state, params=None):
+        del params
+        count = optax.safe_increment(state.count)
+        nu = jax.tree.map(lambda g, v: jnp.where(state.count == 0, _square(g, v), v), updates, state.nu)
+        mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, nu, b2)
+        direction = _direction(mu, nu, 1 - b1 ** count, 1 - b2 ** count, eps, raw_eps=False)
+        return _cast_like(direction, updates), optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(_init_adam, update)
+
+
+def scale_by_adam_frozen(n: ArrayLike, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999,
+                         eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
+    r"""Adam-2k: Adam whose first n updates are 0 and feed the second moment only.
+
+    It shows what a warmup is for: the second moment of the first updates is an
+    average of few gradients, and with n = 2000 gradients seen Adam needs no
+    warmup. Parameters and first moment are frozen meanwhile. As in the original
+    the corrections of the bias count all updates, also for the first moment,
+    which starts late; and eps is added to the root of the uncorrected second moment:
+
+    .. math::
+      \Delta_t = \frac{m_t}{1 - \beta_1^t} \cdot \frac{\sqrt{1 - \beta_2^t}}{\sqrt{v_t} + \epsilon}
+      \quad (t > n, \text{ counted from } 1)
+
+    Args:
+      n: number of updates to freeze, 0 or more; 0 is Adam.
+      b1: decay rate of the first moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1).
+      eps: added to the root of the second moment, 0 or more.
+
+    Returns:
+      A `GradientTransformation` whose state is an `optax.ScaleByAdamState`.
+
+    Raises:
+      ValueError: for a concrete number out of its range.
+
+    Examples:
+      >>> tx = scale_by_adam_frozen(2, b1=0.5)
+      >>> state, sizes = tx.init(jnp.zeros(())), []
+      >>> for t in range(4):
+      ...     update, state = tx.update(jnp.full((), 7.0), state)
+      ...     sizes.append(round(float(update), 3))
+      >>> sizes
+      [0.0, 0.0, 0.571, 0.8]
+
+    References:
+      Liu et al., `On the Variance of the Adaptive Learning Rate and Beyond
+      <https://arxiv.org/abs/1908.03265>`_, 2020 (section 3.1)
+    """
+    require("n", n, 0)
+    _require_adam(b1, b2, eps)
+
+    def update(updates, state, params=None):
+        del params
+        frozen = state.count < n
+        count = optax.safe_increment(state.count)
+        nu = _second_moment(updates, state.nu, b2)
+        mu = jax.tree.map(lambda new, old: jnp.where(frozen, old, new),
+                          _first_moment(updates, state.mu, b1), state.mu)
+        direction = _direction(mu, nu, 1 - b1 ** count, 1 - b2 ** count, eps, raw_eps=True)
+        direction = jax.tree.map(lambda d: jnp.where(frozen, 0, d), direction)
+        return _cast_like(direction, updates), optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformation(_init_adam, update)
+
+
+def _require_adam(b1, b2, eps):
+    require("b1", b1, 0, 1, below=True)
+    require("b2", b2, 0, 1, below=True)
+    require("eps", eps, 0)
+
+
+def _zero_moments(params):
+    wide = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
+    return wide, jax.tree.map(lambda p: jnp.zeros_like(p.real), wide)
+
+
+def _init_adam(params):
+    return optax.ScaleByAdamState(jnp.zeros([], jnp.int32), *_zero_moments(params))
+
+
+def _first_moment(updates, mu, b1):
+    return jax.tree.map(lambda g, m: (b1 * m + (1 - b1) * g.astype(m.dtype)).astype(m.dtype), updates, mu)
+
+
+def _second_moment(updates, nu, b2):
+    return jax.tree.map(lambda g, v: (b2 * v + (1 - b2) * _square(g, v)).astype(v.dtype), updates, nu)
+
+
+def _square(g, v):
+    """|g|^2 in the dtype of the moment, which is real and never narrower than float32."""
+    if jnp.iscomplexobj(g):
+        return (g.real ** 2 + g.imag ** 2).astype(v.dtype)
+    return g.astype(v.dtype) ** 2
+
+
+def _direction(mu, nu, mu_weight, nu_weight, eps, raw_eps):
+    """m / mu_weight over the root of v / nu_weight; eps joins that root, or that of v alone."""
+    def direction(m, v):
+        root = (jnp.sqrt(v) + eps) / jnp.sqrt(nu_weight) if raw_eps else jnp.sqrt(v / nu_weight) + eps
+        return m / mu_weight / root
+    return jax.tree.map(direction, mu, nu)
+
+
+def _cast_like(tree, like):
+    return jax.tree.map(lambda x, u: x.astype(u.dtype), tree, like)
