@@ -42,6 +42,8 @@ CONFIG = "--config=configs/resnet_warmup.py"
     ([CONFIG, "--config.optimiser_args.momentum=0.5"], "did you mean 'optimizer_args'"),
     ([CONFIG, "--config.transforms=('warmup_untill',)"], "did you mean 'warmup_until'"),
     ([CONFIG, "--config.recipe=gtp"], "did you mean 'gpt'"),
+    ([CONFIG, "--config.transforms=('cap_by_sharpness',)", "--config.transforms_args.cap_by_sharpness.c=2.0"],
+     "needs the extra argument 'sharpness'"),
     ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
 ])
 def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):

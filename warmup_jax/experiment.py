@@ -23,7 +23,7 @@ from warmup_jax.checkpoint import Checkpoints
 from warmup_jax.clock import Clock
 from warmup_jax.signals import Stop, stop_on_signal
 from warmup_jax.train_step import (NEVER, Knobs, Program, TrainState, each_run, eval_step,
-                                   init_state, train_chunk)
+                                   init_state, train_chunk, updated)
 from warmup_jax.workdir import open_workdir
 
 
@@ -103,6 +103,8 @@ def set_up(config: dict) -> Job:
     num_steps = configuration.num_steps(config, dataset.train.size)
     changes = sweep.expand(config)
     runs = [sweep.assign(config, change) for change in changes]
+    check_optimizer(configuration.optimizer(
+        runs[0], configuration.run_knobs(runs[0], num_steps=num_steps, train_size=dataset.train.size)))
     program = Program(
         init=model.init, apply=model.apply,
         prepare=lambda arrays, batch, key, train: dataset.prepare(data.take(arrays, batch), key, train),
@@ -120,6 +122,12 @@ def set_up(config: dict) -> Job:
                      compiler_options=QUICK_COMPILATION),
         train=jax.jit(partial(train_chunk, program), donate_argnums=1),
         evaluate=jax.jit(partial(eval_step, program)))
+
+
+def check_optimizer(tx) -> None:
+    """Raises a ValueError if a transformation asks for something that a train step does not measure."""
+    params = {"layer": {"kernel": jnp.zeros((1, 1))}}
+    jax.eval_shape(lambda: updated(tx, params, tx.init(params), params, 0.0, 0.0))
 
 
 def chunk_length(config: dict, num_steps: int, most: int) -> int:

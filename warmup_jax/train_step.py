@@ -78,8 +78,7 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
         return loss / total, (stats, accuracy / total)
 
     (loss, (stats, accuracy)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = optax.with_extra_args_support(program.optimizer(knobs)).update(
-        grads, state.opt_state, state.params, value=loss, accuracy=accuracy, error=1 - accuracy)
+    updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy)
     grad_norm = optax.tree.norm(grads)
     step = state.step + 1
     fails_first = ~jnp.isfinite(loss + grad_norm) & (state.diverged_at == NEVER)
@@ -88,6 +87,12 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
     return state, {"train/loss": loss, "train/accuracy": accuracy,
                    "opt/learning_rate": transforms.current_learning_rate(opt_state),
                    "opt/grad_norm": grad_norm}
+
+
+def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy):
+    """`tx.update` with what a step has measured, for transformations that go by it: `value`, `accuracy`, `error`."""
+    return optax.with_extra_args_support(tx).update(
+        grads, opt_state, params, value=loss, accuracy=accuracy, error=1 - accuracy)
 
 
 def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict, batches: dict,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from warmup_jax import registry
 from warmup_jax.schedules.decays import SHAPES
+from warmup_jax.schedules.numbers import power
 from warmup_jax.schedules.ports.parts import ramp, span, switch, truncate
 
 DECAY_TYPES = {"linear": "linear", "cosine": "cosine", "miror_cosine": "mirror_cosine", "square": "square",
@@ -41,9 +42,7 @@ def wsd_schedule(lr, n_iterations, final_lr_factor=0.0, n_warmup=1000, init_div_
     def multiplier(t):
         q = progress(t)
         if decay_type == "exp":
-            base = jnp.asarray(final_lr_factor, float)
-            # 0 to the power 0 is 1, and the power of a positive number keeps the gradient finite.
-            return jnp.where(q > 0, jnp.where(base > 0, jnp.where(base > 0, base, 1.0) ** q, 0.0), 1.0)
+            return jnp.where(q > 0, power(final_lr_factor, q), 1.0)
         left = SHAPES[DECAY_TYPES[decay_type]](q, None)
         return final_lr_factor + (1 - final_lr_factor) * left
     return switch(ramp(0, n_warmup, lr / init_div_factor, lr), lambda t: lr * multiplier(t), n_warmup)

@@ -126,14 +126,12 @@ def _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, midd
     """Start to middle, then to the end; in three phases by way of the start once more."""
     shape = registry.lookup("anneal_strategy", ANNEAL_STRATEGIES, anneal_strategy)
     peak, last = pct_start * total_steps - 1, total_steps - 1
-    # A phase holds its last update, also when it ends between two.
-    after = lambda stop: jnp.floor(jnp.asarray(stop)) + 1
     rise = ramp(0, peak, start, middle, shape)
     if not three_phase:
-        return switch(rise, ramp(peak, last, middle, end, shape), after(peak))
+        return switch(rise, ramp(peak, last, middle, end, shape), peak)
     turn = 2 * pct_start * total_steps - 2
-    rest = switch(ramp(peak, turn, middle, turned, shape), ramp(turn, last, turned, end, shape), after(turn))
-    return switch(rise, rest, after(peak))
+    rest = switch(ramp(peak, turn, middle, turned, shape), ramp(turn, last, turned, end, shape), turn)
+    return switch(rise, rest, peak)
 
 
 def OneCycleLR(max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4,
