@@ -175,13 +175,13 @@ def test_maxtext(fraction, steps):
     def rate(t, start, length, shape):
         if t >= 30 and steps > 30:
             return 0.0
-        q = min((t - start) / (length - 1), 1) if length > 1 else 1
+        q = (t - start) / (length - 1) if length > 1 else 1
         return 0.3 * t / warmup if t < warmup else 0.3 if t < start or not length else 0.06 + 0.24 * shape(q)
     agree(lambda: maxtext.create_learning_rate_schedule(0.3, steps, "cosine", 0.2, warmup_steps_fraction=fraction,
                                                         learning_rate_schedule_steps=30),
           lambda t: rate(t, warmup, 30 - warmup, half_cosine), range(30))
     if fraction < 1:
-        for style, shape in (("linear", lambda q: 1 - q), ("cosine", half_cosine)):
+        for style, shape in (("linear", lambda q: 1 - min(q, 1)), ("cosine", half_cosine)):  # the cosine rises again
             agree(lambda: maxtext.create_learning_rate_schedule(0.3, steps, "wsd", 0.2, 0.25, style, fraction, 30),
                   lambda t: rate(t, 23, 7, shape), range(40))
 

@@ -194,7 +194,7 @@ CASES = {
     "levanter_cosine": Case(levanter_rate),
     "levanter_wsd_linear": Case(levanter_rate),
     "maxtext_cosine": Case(lambda p: maxtext.create_learning_rate_schedule(**p), last=29),
-    "maxtext_wsd_cosine": Case(lambda p: maxtext.create_learning_rate_schedule(**p), last=29),
+    "maxtext_wsd_cosine": Case(lambda p: maxtext.create_learning_rate_schedule(**p)),
     "mean_teacher_sigmoid_rampup": Case(lambda p: mean_teacher.sigmoid_rampup(**p)),
     "megatron_cosine": Case(megatron_lr),
     "megatron_linear": Case(megatron_lr),

@@ -4,8 +4,8 @@ A port has the library's own argument names, order and defaults (`lr` first
 where the rate is the optimizer's) and returns an optax schedule whose value at
 t is the rate that the library applies in update t, counted from 0. Its quirks
 are kept and named; where a library's rate rises again, turns negative or jumps
-back after the end of the run, ours stays at its last value, and the docstring
-says so. Lengths, rates and shares may be traced; strings, booleans and the
+back after the end of the run, ours stays at its last value unless that is part
+of the library's recorded curve, and the docstring says so. Lengths, rates and shares may be traced; strings, booleans and the
 number of pieces are static.
 
 >>> from warmup_jax.schedules.ports import transformers

@@ -19,9 +19,9 @@ def create_learning_rate_schedule(learning_rate, steps, lr_schedule_type="cosine
     """`create_learning_rate_schedule`; durations are truncated, `learning_rate_schedule_steps` -1 means `steps`.
 
     Quirks: a decay reaches its end one update early; after
-    `learning_rate_schedule_steps` the rate is 0 if there are more `steps`.
-    Differs after the end without such a tail, where the library's cosine rises
-    again: ours stays.
+    `learning_rate_schedule_steps` the rate is 0 if there are more `steps`. The
+    cosine of "wsd" rises and falls again after the end, as in the library; that
+    of "cosine" does so there, and stays here.
 
     >>> rate = create_learning_rate_schedule(0.1, 30, warmup_steps_fraction=0.2)
     >>> [round(float(rate(t)), 3) for t in (0, 3, 6, 29)]
@@ -40,6 +40,8 @@ def create_learning_rate_schedule(learning_rate, steps, lr_schedule_type="cosine
         decay = truncate(length * wsd_decay_steps_fraction)
         start = jnp.maximum(length - decay, warmup)
         fall = ramp(0, jnp.maximum(decay - 1, 0), learning_rate, final, wsd_decay_style)
+        if wsd_decay_style == "cosine":
+            fall = _to_and_fro(fall, jnp.maximum(decay - 1, 1))
     warm = linear_warmup(warmup, "zero")
     stable = join(lambda t: learning_rate * warm(t), fall, start)
 
@@ -47,3 +49,8 @@ def create_learning_rate_schedule(learning_rate, steps, lr_schedule_type="cosine
         kept = jnp.where(jnp.asarray(decay) > 0, stable(t), stable(jnp.minimum(jnp.asarray(t), start - 1)))
         return jnp.where((jnp.asarray(t) >= total) & (jnp.asarray(steps) > total), 0.0, kept)
     return schedule
+
+
+def _to_and_fro(schedule, length):
+    """A schedule that runs back after `length` updates, then on again, and so for ever."""
+    return lambda t: schedule(length - jnp.abs(jnp.asarray(t) % (2 * length) - length))
