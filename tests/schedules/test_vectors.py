@@ -11,7 +11,9 @@ import jax
 import jax.experimental
 import numpy as np
 import pytest
+from optax import MultiSteps
 
+from warmup_jax import transforms
 from warmup_jax.schedules import delay
 from warmup_jax.schedules.ports import (big_vision, deepspeed, detectron2, epfml, fairseq, flax_examples, ildoonet,
                                         init2winit, levanter, maxtext, mean_teacher, megatron, mmcv, nanodo, nanogpt,
@@ -264,7 +266,7 @@ EXTRA = [
 # Vectors that are no schedules of t, and what stands for them.
 NOT_SCHEDULES = {
     "timm_plateau_warmup": "depends on a metric: a transformation that dampens a plateau rule (tests/transforms)",
-    "optax_multisteps3_applied": "updates of optax.MultiSteps around a schedule: its counting (tests/transforms)",
+    "optax_multisteps3_applied": "updates of optax.MultiSteps around a schedule: test_updates_of_accumulated_gradients",
 }
 # Trajectories of parameters are of the transformations; gotchas are traps that must not be matched.
 ELSEWHERE = ("traj_", "gotcha_")
@@ -302,6 +304,18 @@ def test_every_vector_has_its_place():
     names = {path.stem for path in VECTORS.glob("*.json") if not path.stem.startswith(ELSEWHERE)}
     assert names == set(CASES) | set(NOT_SCHEDULES)
     assert not set(CASES) & set(NOT_SCHEDULES)
+
+
+def test_updates_of_accumulated_gradients():
+    """The clock of a schedule inside optax.MultiSteps counts the updates applied, not the gradients seen."""
+    vector = json.loads((VECTORS / "optax_multisteps3_applied.json").read_text())
+    rate = optax.warmup_constant_schedule(0.0, 0.1, 4)
+    tx = MultiSteps(transforms.scale_by_recorded_learning_rate(rate), vector["params"]["every_k"])
+    state, applied = tx.init(np.zeros(())), []
+    for _ in vector["values"]:
+        updates, state = tx.update(np.float32(vector["params"]["grad"]), state, np.zeros((), np.float32))
+        applied.append(-float(updates))
+    np.testing.assert_allclose(applied, vector["values"], rtol=1e-6, atol=1e-8)
 
 
 def test_in_single_precision():
