@@ -4,7 +4,7 @@ python -m warmup_jax.schedules list
   names, formulas and sources of every warmup, decay and recipe
 
 python -m warmup_jax.schedules shapes [--out FILE.png]
-  draws every warmup factor and every decay
+  draws every warmup factor
 
 python -m warmup_jax.schedules --config=configs/NAME.py[:ARG] [--config.KEY=VALUE ...] [--out FILE.png]
   draws the learning rate of each run of a config, prints what is suspicious about it
@@ -34,7 +34,7 @@ def listing() -> str:
 
 
 def shapes(path: str) -> None:
-    """Draws every warmup factor, then its decay, into one picture."""
+    """Draws every warmup factor into one picture."""
     import inspect
     drawn = {}
     for name, function in schedules.WARMUPS.items():
@@ -67,7 +67,7 @@ def describe(config: dict, path: str) -> str:
 
 
 def _train_size(config: dict) -> int:
-    """Training examples; the data set is opened only if a length is given in epochs or examples."""
+    """Training examples; the data set is opened only if a length is given in epochs."""
     if config["num_epochs"] is None and config["warmup_epochs"] is None:
         return 1
     from warmup_jax import data
