@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from toysets import (array_cache, assert_same_set, encode, real_cifar10,  # noqa: E402, F401
-                     write_set, write_toy)
+                     real_multi30k, real_tiny_shakespeare, write_documents, write_pairs, write_set, write_toy)
 
 
 @pytest.fixture(scope="session", autouse=True)

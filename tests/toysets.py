@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-# Where the full CIFAR-10 lies beside a checkout that has it.
+# Where the full sets lie beside a checkout that has them.
 REAL = pathlib.Path(__file__).parents[1] / "../shared/data/tfds"
 
 
@@ -17,11 +17,51 @@ def array_cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "warmup_jax" / "arrays"
 
 
+def _real(name):
+    if not (REAL / name).is_dir():
+        pytest.skip(f"no prepared {name} in {REAL}")
+    return REAL
+
+
 @pytest.fixture
 def real_cifar10():
-    if not (REAL / "cifar10").is_dir():
-        pytest.skip(f"no prepared CIFAR-10 in {REAL}")
-    return REAL
+    return _real("cifar10")
+
+
+@pytest.fixture
+def real_multi30k():
+    return _real("multi30k_translate/de-en")
+
+
+@pytest.fixture
+def real_tiny_shakespeare():
+    return _real("tiny_shakespeare")
+
+
+@pytest.fixture
+def write_pairs(write_set):
+    """Writes a translation set from [(German, English)] to train and to test on; returns the folder."""
+    import tensorflow_datasets as tfds
+
+    def write(train, test, features=None, last="test", **options):
+        features = features or tfds.features.Translation(languages=("de", "en"))
+        splits = {split: [{"de": german, "en": english} for german, english in pairs]
+                  for split, pairs in (("train", train), (last, test))}
+        return write_set(features, splits, name="pairs", **options)
+
+    return write
+
+
+@pytest.fixture
+def write_documents(write_set):
+    """Writes a text set from lists of documents to train and to test on; returns the folder."""
+    import tensorflow_datasets as tfds
+
+    def write(train, test):
+        splits = {split: [{"text": text} for text in texts] for split, texts in (("train", train), ("test", test))}
+        return write_set(tfds.features.FeaturesDict({"text": tfds.features.Text()}), splits, name="documents")
+
+    return write
 
 
 @pytest.fixture
@@ -29,13 +69,13 @@ def write_set(tmp_path):
     """A function that writes a small TFDS set to a folder and returns the folder."""
     tfds = pytest.importorskip("tensorflow_datasets")
 
-    def write(features, splits, name="toy", config=None, version="1.0.0"):
+    def write(features, splits, name="toy", config=None, version="1.0.0", **info):
         class Toy(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             VERSION = tfds.core.Version(version)
             BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
 
             def _info(self):
-                return tfds.core.DatasetInfo(builder=self, features=features)
+                return tfds.core.DatasetInfo(builder=self, features=features, **info)
 
             def _split_generators(self, dl_manager):
                 return {split: enumerate(examples) for split, examples in splits.items()}

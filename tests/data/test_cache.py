@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import cache, records
+from warmup_jax.data import cache, pictures
 
 
 def load(folder, **options):
@@ -17,7 +17,7 @@ def test_cache_is_written_once_and_used(write_toy, array_cache, monkeypatch, ass
     load(folder)
     entries = sorted(path.name for path in array_cache.iterdir())
     assert len(entries) == 2 and entries[0].startswith("toy-1.0.0-")
-    monkeypatch.setattr(records, "_decode", None)
+    monkeypatch.setattr(pictures, "_decode", None)
     dataset = load(folder)
     assert_same_set(dataset.train, *arrays["train"])
     assert isinstance(dataset.train.arrays["image"], np.memmap)

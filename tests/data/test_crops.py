@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import crops, records
+from warmup_jax.data import crops, pictures
 
 
 def load(folder, **options):
@@ -62,7 +62,7 @@ def test_threads_do_not_change_images(varied, monkeypatch):
     dataset = load(varied, image_size=16)
     expected = dataset.train.read(np.arange(12))["image"]
     for limit in (0, 10**9):
-        monkeypatch.setattr(records, "_THREAD_BYTES", limit)
+        monkeypatch.setattr(pictures, "_THREAD_BYTES", limit)
         np.testing.assert_array_equal(dataset.train.read(np.arange(12))["image"], expected)
 
 

@@ -1,3 +1,6 @@
+import hashlib
+import importlib.metadata
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,60 @@ def test_digits_residency():
 def test_digits_has_one_size():
     with pytest.raises(ValueError, match="image_size .*16"):
         data.load(name="digits", image_size=16)
+
+
+def test_numbers_of_training_and_test_are_disjoint_and_of_every_length():
+    train, test = embedded.numbers()
+    assert (len(train), len(test)) == (20_000, 500) == (len(set(train)), len(set(test)))
+    assert not set(train) & set(test) and min(train) == 0 and max(train) < 10**6
+    for part, least in ((train, 10), (test, 0)):
+        digits = np.bincount([len(str(n)) for n in part], minlength=7)[1:]
+        assert digits[0] == least and (digits[1:] >= 10).all() and (digits[2:] >= 100).all()
+        # Mixed: the first ones are not all of one length.
+        assert len({len(str(n)) for n in part[:20]}) > 2
+    # Pinned, because runs are compared by them: raw 64-bit arithmetic, the same everywhere.
+    assert hashlib.sha256(np.concatenate([train, test]).astype("<i8").tobytes()).hexdigest()[:16] == "d520ea03f060d0ac"
+
+
+def test_number_words_are_num2words_own():
+    num2words = pytest.importorskip("num2words").num2words
+    sets = embedded.number_words()
+    for corpus, values in zip((sets.train, sets.test), embedded.numbers()):
+        assert corpus.size == len(values)
+        for i in (0, 1, len(values) - 1):
+            assert corpus.read(i, i + 1) == [tuple(num2words(int(values[i]), lang=lang) for lang in ("en", "de"))]
+    words = repr(sets.test.read(0, 500) + sets.train.read(0, 500))
+    assert hashlib.sha256(words.encode()).hexdigest()[:16] == "9b0642487d360bde"
+    assert embedded.number_words().train.read(0, 20_000) == sets.train.read(0, 20_000)
+
+
+def test_number_words_as_a_set():
+    dataset = data.load(task="translation", name="number_words", tokenizer="bpe", vocab_size=256,
+                        source_length=64, target_length=32)
+    assert (dataset.facts["train_pairs"], dataset.facts["test_pairs"]) == (20_000, 500)
+    assert dataset.facts["padding_share"] < 0.1 and dataset.facts["unknown_tokens"] == 0
+    assert dataset.facts["dropped_long"] == dataset.facts["cut_sources"] == 0
+    assert dataset.texts.bleu_tokenize == "char"
+    back = data.load(task="translation", name="number_words", source="de", target="en")
+    assert back.texts.source_texts == dataset.texts.references
+
+
+def test_number_words_without_num2words(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    with pytest.raises(ValueError, match="number_words.*needs the package num2words"):
+        data.load(task="translation", name="number_words")
+
+
+def test_pydoc_is_the_documentation_of_this_python():
+    from pydoc_data.topics import topics
+
+    sets = embedded.pydoc()
+    texts = [text for corpus in (sets.train, sets.test) for (text,) in corpus.read(0, corpus.size)]
+    assert texts == [topics[name] for name in sorted(topics)] and sets.test.size == len(texts) // 10
+    dataset = data.load(task="text", name="pydoc", length=64)
+    assert dataset.facts["train_rows"] > 5000 and dataset.num_classes > 90
+    window = dataset.texts.decode(dataset.train.arrays["tokens"][0])
+    assert texts[0].startswith(window)

@@ -264,14 +264,14 @@ def test_killed_preparation_leaves_no_set(tmp_path, assert_same_set):
     archive, image, label = cifar10_archive(path)
     program = f"""
 import os, signal
-from warmup_jax.data import known, prepare
-encode, calls = prepare._png, []
+from warmup_jax.data import builders, known, prepare
+encode, calls = builders._png, []
 def killed(pixels):
     calls.append(1)
     if len(calls) == 65:  # in the second split
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(pixels)
-prepare._png = killed
+builders._png = killed
 published = (known.Archive(*{tuple(archive)!r}),)
 prepare.prepare("cifar10", data_dir={str(tmp_path)!r}, given=[{str(path)!r}], published=published)
 """

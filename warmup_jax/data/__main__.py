@@ -4,6 +4,7 @@ import argparse
 import pickle
 import sys
 import tarfile
+import zlib
 
 from warmup_jax.data import folders
 from warmup_jax.data.known import DATASETS
@@ -18,7 +19,7 @@ def main(arguments=None):
             _list(options.data_dir)
         else:
             _prepare(options.name, options.data_dir, options.archive)
-    except (ValueError, OSError, EOFError, tarfile.TarError, pickle.UnpicklingError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -54,11 +55,12 @@ def _list(data_dir):
     for name in sorted(DATASETS.keys() | on_disk.keys()):
         if name in on_disk:
             where = str(on_disk[name])
-        elif name == "digits":
-            where = "comes with scikit-learn"
+        elif DATASETS[name].package:
+            where = f"comes with {DATASETS[name].package}"
         else:
             where = "not prepared"
-        print(f"  {name:20} {where}")
+        task = DATASETS[name].task if name in DATASETS else ""
+        print(f"  {name:26} {task:12} {where}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The published archives of small image sets: fetched, checked and read."""
+"""The published archives of small sets: fetched, checked and read."""
 
 import gzip
 import hashlib
@@ -23,7 +23,7 @@ class Contents(NamedTuple):
     """What an archive holds.
 
     names: {label feature: class names in order}.
-    splits: {"train" or "test": {feature: N values}}, images uint8 [N, H, W, C].
+    splits: {TFDS split: {feature: N values}}, images uint8 [N, H, W, C].
     """
 
     names: dict[str, list[str]]
@@ -137,7 +137,43 @@ def mnist(paths):
     )
 
 
-FORMATS = {"cifar10": cifar10, "cifar100": cifar100, "mnist": mnist, "fashion_mnist": mnist}
+def multi30k(paths):
+    """Reads the six gzipped files of Multi30k, German and English lines of three splits."""
+    sides = [_lines(path) for path in paths]
+    splits = {}
+    for number, split in enumerate(("train", "validation", "test")):
+        german, english = sides[2 * number : 2 * number + 2]
+        if len(german) != len(english):
+            raise ValueError(
+                f"{paths[2 * number]} has {len(german)} lines, {paths[2 * number + 1]} has {len(english)}"
+            )
+        splits[split] = {"de": german, "en": english}
+    return Contents(names={}, splits=splits)
+
+
+def _lines(path):
+    # Not splitlines, which also splits at characters that may stand in a sentence.
+    with gzip.open(path) as file:
+        return [line.strip() for line in file.read().decode().removesuffix("\n").split("\n")]
+
+
+def tiny_shakespeare(paths):
+    """Reads input.txt; 90 % of its characters are for training, 5 % for validation, the rest for the test."""
+    text = pathlib.Path(paths[0]).read_bytes().decode()
+    first = int(len(text) * 0.9)
+    second = first + int((len(text) - first) * 0.5)
+    parts = {"train": text[:first], "validation": text[first:second], "test": text[second:]}
+    return Contents(names={}, splits={split: {"text": [part]} for split, part in parts.items()})
+
+
+FORMATS = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "mnist": mnist,
+    "fashion_mnist": mnist,
+    "multi30k_translate/de-en": multi30k,
+    "tiny_shakespeare": tiny_shakespeare,
+}
 
 
 def _text(names):

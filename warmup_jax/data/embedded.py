@@ -1,6 +1,11 @@
 """Data sets that come with an installed library."""
 
+import functools
+import importlib.metadata
+
 import numpy as np
+
+from warmup_jax.data import corpora
 
 
 def digits():
@@ -21,3 +26,105 @@ def digits():
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
     )
     return tuple({"image": images[part], "label": labels[part]} for part in (train, test))
+
+
+# Of the numbers with 1, 2, ... digits: how many to train on and how many to test on.
+_NUMBERS = ((10, 0), (80, 10), (800, 100), (6370, 130), (6370, 130), (6370, 130))
+
+
+def number_words():
+    """Numbers from 0 to 999,999 in English and German words, as num2words writes them.
+
+    20,000 pairs to train on and 500 to test on. Test numbers do not occur in training:
+    each number of d digits has its place in a fixed random order, the first ones are
+    tested, the next ones trained on.
+
+    Returns:
+      Corpora with the columns ("en", "de").
+
+    Raises:
+      ValueError: num2words is not installed.
+    """
+    train, test = numbers()
+    train, test = (
+        corpora.in_memory(len(part), functools.partial(_in_words, tuple(part.tolist())))
+        for part in (train, test)
+    )
+    version = corpora.fingerprint("number_words", _NUMBERS, _num2words_version())
+    return corpora.Corpora(train, test, version, bleu_tokenize="char")
+
+
+def numbers():
+    """The numbers of number_words: training [20000] and test [500], in random order."""
+    train, test = [], []
+    for digits, (trained, tested) in enumerate(_NUMBERS, 1):
+        first = 0 if digits == 1 else 10 ** (digits - 1)
+        found = np.arange(first, 10**digits, dtype=np.uint64)
+        found = found[np.argsort(_mixed(found), kind="stable")]
+        test.append(found[:tested])
+        train.append(found[tested : tested + trained])
+    # Mixed a second time: by the first order, the numbers of most digits would lead.
+    return tuple(
+        part[np.argsort(_mixed(_mixed(part)), kind="stable")].astype(np.int64)
+        for part in map(np.concatenate, (train, test))
+    )
+
+
+def _mixed(values):
+    """splitmix64 (Steele, Lea, Flood 2014) of uint64 values: the same on every machine."""
+    z = values + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@functools.lru_cache(maxsize=2)
+def _in_words(values):
+    # num2words takes seconds for all: it writes the thousands and the rest, put together here.
+    english, german = (_thousands_and_rest(language) for language in ("en", "de"))
+    pairs = []
+    for a, b in (divmod(n, 1000) for n in values):
+        joint = ", " if b >= 100 else " and "
+        pairs.append((
+            joint.join(english(a, b)),
+            "".join(german(a, b)),
+        ))
+    return pairs
+
+
+def _thousands_and_rest(language):
+    """(a, b) -> the words of 1000 a and of b, those that are not 0; of 0 its own."""
+    from num2words import num2words
+
+    words = functools.cache(functools.partial(num2words, lang=language))
+    return lambda a, b: [words(n) for n in (1000 * a, b) if n] or [words(0)]
+
+
+def _num2words_version():
+    try:
+        return importlib.metadata.version("num2words")
+    except importlib.metadata.PackageNotFoundError:
+        raise ValueError(
+            "data set 'number_words' needs the package num2words: install requirements.txt"
+        ) from None
+
+
+def pydoc():
+    """The texts of Python's help() topics, pydoc_data.topics: about 80 documents, 460,000 characters.
+
+    In the order of their names; the last tenth of them is for the test. They differ
+    between versions of Python: compare results within one only.
+
+    Returns:
+      Corpora with one column.
+    """
+    from pydoc_data.topics import topics
+
+    texts = [(topics[name],) for name in sorted(topics)]
+    first = len(texts) - len(texts) // 10
+    return corpora.Corpora(
+        corpora.in_memory(first, lambda: texts[:first]),
+        corpora.in_memory(len(texts) - first, lambda: texts[first:]),
+        corpora.fingerprint("pydoc", texts),
+        bleu_tokenize="13a",
+    )

@@ -1,102 +1,144 @@
-"""Normalisation and augmentation of image batches, inside the compiled step."""
+"""Image classification sets: the embedded digits, and what TFDS has prepared."""
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-AUGMENTS = ("none", "flip", "crop_flip")
+from warmup_jax.data import cache, dataset, embedded, folders, pictures, pixels, tfds
+from warmup_jax.data.dataset import Dataset, Split
+from warmup_jax.data.known import DATASETS
 
-# Pixels of zero padding on each side before the random crop (He et al. 2016).
-PAD = 4
-
-
-def check(augment):
-    """Raises ValueError for an unknown augmentation."""
-    if augment not in AUGMENTS:
-        raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {augment!r}")
+# Examples decoded at once while the array cache is made.
+_CHUNK = 1000
 
 
-def preparation(mean, std, augment):
-    """Returns prepare(batch, key, train) for these constants.
+def load(*, name, data_dir=None, residency="auto", augment="none", image_size=None, workers=0):
+    """Loads an image classification set. Never touches the network.
 
     Args:
-      mean, std: per channel, of pixels scaled to [0, 1].
-      augment: one of AUGMENTS, applied when train is true. "flip" mirrors half of the
-        images; "crop_flip" also pads by 4 zeros (after normalisation, so the mean
-        colour) and crops at random to the old size.
-    """
-    check(augment)
-    return functools.partial(_prepare, tuple(map(float, mean)), tuple(map(float, std)), augment)
-
-
-def _prepare(mean, std, augment, batch, key, train):
-    image = batch["image"]
-    if train and augment == "crop_flip":
-        image, inside = crop_flip(image, *draws(key, image.shape[0]))
-        image = jnp.where(inside, normalise(image, mean, std), 0)
-    elif train and augment == "flip":
-        _, _, mirrored = draws(key, image.shape[0])
-        image = jnp.where(mirrored[:, None, None, None], image[:, :, ::-1], image)
-        image = normalise(image, mean, std)
-    else:
-        image = normalise(image, mean, std)
-    weights = {"weights": batch["weights"]} if "weights" in batch else {}
-    return {"inputs": image, "labels": batch["label"].astype(jnp.int32), **weights}
-
-
-def normalise(image, mean, std):
-    """uint8 [B, H, W, C] -> float32 with the training pixels' mean 0 and deviation 1."""
-    mean, std = np.float32(mean), np.float32(std)
-    return image.astype(jnp.float32) * (1 / (255 * std)) - mean / std
-
-
-def draws(key, batch_size):
-    """Random top [B], left [B] in 0..2 * PAD and mirrored [B], one key an image."""
-    bits = jax.vmap(jax.random.bits)(jax.random.split(key, batch_size))
-    side = 2 * PAD + 1
-    choice = (bits % (2 * side * side)).astype(jnp.int32)
-    return choice // (2 * side), choice // 2 % side, choice % 2 == 1
-
-
-def crop_flip(image, top, left, mirrored):
-    """Crops the padded image at (top, left), then mirrors it.
+      name: "digits", or a TFDS name as in "cifar10", "cifar10:3.0.2", "set/config",
+        prepared on disk as array_record.
+      data_dir: folder of prepared sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      residency: "device" keeps both splits as arrays, "stream" reads while training,
+        "auto" chooses "device" for one image shape and at most 1 GiB of training pixels.
+      augment: "none", "flip", or "crop_flip" (pad by 4, crop at random, flip).
+      image_size: None keeps the stored size. A number resizes to that side in pixels:
+        a random crop of random area to train on, the centre to test on; streams only.
+      workers: processes that read a stream; 0 reads in this one.
 
     Returns:
-      Pixels [B, H, W, C], arbitrary in the padding, and bool [B, H, W, 1], false there.
+      A Dataset.
+
+    Raises:
+      ValueError: an argument or the set's content cannot be used.
+      FileNotFoundError: the set is not on disk; the message says how to prepare it.
     """
-    # One gather of bytes, masked afterwards: on a CPU 0.37 ms for [128, 32, 32, 3],
-    # where a vmapped dynamic_slice of the padded, normalised floats takes 0.90 ms.
-    batch_size, height, width, _ = image.shape
-    column = jnp.arange(width)
-    column = jnp.where(mirrored[:, None], width - 1 - column, column)
-    y = (top[:, None] - PAD + jnp.arange(height))[:, :, None]
-    x = (left[:, None] - PAD + column)[:, None, :]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    y, x = jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)
-    return image[jnp.arange(batch_size)[:, None, None], y, x], inside[..., None]
+    dataset.check(residency, workers)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size must be None or >= 1, got {image_size}")
+    pixels.check(augment)
+    loaded = _digits(residency, image_size) if name == "digits" else _prepared(name, data_dir, residency, image_size)
+    train, test, num_classes, input_shape, residency, mean, std = loaded
+    prepare = pixels.preparation(mean, std, augment)
+    return Dataset(name, train, test, num_classes, input_shape, residency, workers, prepare)
 
 
-def moments(read, size):
-    """Mean and standard deviation per channel of the first 10,000 examples at most.
+def _digits(residency, image_size):
+    if image_size is not None:
+        raise ValueError(f"image_size must be None for 'digits', got {image_size}")
+    residency = "device" if residency == "auto" else residency
+    train, test = (
+        Split(
+            size=len(arrays["label"]),
+            arrays=arrays if residency == "device" else None,
+            read=functools.partial(dataset.rows, arrays),
+        )
+        for arrays in embedded.digits()
+    )
+    known = DATASETS["digits"]
+    return train, test, 10, (8, 8, 1), residency, known.mean, known.std
 
-    Args:
-      read: indices -> {"image": uint8 [B, H, W, C], ...}.
-      size: number of examples.
 
-    Returns:
-      Two float64 arrays [C], of pixels scaled to [0, 1].
-    """
-    size, chunk = min(size, 10_000), 500
-    count, total, squares = 0, 0, 0
-    # Integer sums are exact: the result cannot depend on how the examples are read.
-    for start in range(0, size, chunk):
-        image = read(np.arange(start, min(start + chunk, size)))["image"].astype(np.int64)
-        count += image[..., 0].size
-        total += image.sum((0, 1, 2))
-        squares += np.square(image).sum((0, 1, 2))
-    mean = total / count
-    # At least one grey level, for a channel that never changes.
-    std = np.maximum(np.sqrt(squares / count - mean**2), 1)
-    return mean / 255, std / 255
+def _prepared(name, data_dir, residency, image_size):
+    prepared = tfds.open_set(name, data_dir)
+    source, num_classes, shape = _source(prepared, image_size)
+    splits = tfds.parts(prepared)
+    residency = _residency(prepared, shape, splits, residency, image_size)
+    train, test = (_split(source, prepared, splits, part) for part in ("train", "test"))
+    fingerprint = tfds.fingerprint(prepared.folder)
+    entry = f"{folders.parse(name)[0].replace('/', '-')}-{prepared.folder.name}-{fingerprint}"
+    if residency == "device":
+        arrays = cache.arrays(entry, functools.partial(_decode, train, test))
+        train, test = (dataset.stored_split(arrays, part, residency) for part in ("train", "test"))
+    side = (image_size,) * 2 if image_size else shape[:2]
+    mean, std = _moments(name, train, f"{entry}-moments-{image_size or 'stored'}")
+    return train, test, num_classes, (*side, shape[2]), residency, mean, std
+
+
+def _source(prepared, image_size):
+    """Where the pictures lie (a split still missing), number of classes, stored image shape."""
+    import tensorflow_datasets as lib
+
+    image = tfds.only(prepared, lib.features.Image, "image", "image classification")
+    label = tfds.only(prepared, lib.features.ClassLabel, "label", "image classification")
+    feature = prepared.features[image]
+    shape = tuple(feature.shape)
+    if len(shape) != 3 or shape[2] not in (1, 3, 4) or feature.np_dtype != np.uint8:
+        raise ValueError(
+            f"images of data set {prepared.name!r} must be uint8 [H, W, 1, 3 or 4], "
+            f"got {feature.np_dtype} {shape}"
+        )
+    source = pictures.Source(str(prepared.folder), "", image, label, shape[2], image_size)
+    return source, prepared.features[label].num_classes, shape
+
+
+def _residency(prepared, shape, splits, residency, image_size):
+    fixed = None not in shape
+    if not fixed and image_size is None:
+        raise ValueError(
+            f"images of data set {prepared.name!r} have several sizes: set dataset.image_size"
+        )
+    if image_size is not None and residency == "device":
+        raise ValueError(
+            f"data set {prepared.name!r} with image_size={image_size} is resized on the host: "
+            "residency must be 'stream' or 'auto', got 'device'"
+        )
+    if image_size is not None and residency == "auto":
+        return "stream"
+    size = prepared.splits[splits["train"]] * np.prod(shape) if fixed else np.inf
+    return dataset.choose(residency, size)
+
+
+def _split(source, prepared, splits, part):
+    source = source._replace(split=splits[part])
+    crop = part == "train" and source.image_size
+    return Split(
+        prepared.splits[splits[part]],
+        None,
+        functools.partial(pictures.read, source),
+        functools.partial(pictures.sample, source) if crop else None,
+    )
+
+
+def _decode(train, test):
+    arrays = {}
+    for part, split in (("train", train), ("test", test)):
+        chunks = [
+            split.read(np.arange(start, min(start + _CHUNK, split.size)))
+            for start in range(0, split.size, _CHUNK)
+        ]
+        for key in chunks[0]:
+            arrays[f"{part}_{key}"] = np.concatenate([chunk[key] for chunk in chunks])
+    return arrays
+
+
+def _moments(name, train, entry):
+    known = DATASETS.get(folders.parse(name)[0])
+    if known and known.mean:
+        return known.mean, known.std
+
+    def measure():
+        return dict(zip(("mean", "std"), pixels.moments(train.read, train.size)))
+
+    measured = cache.arrays(entry, measure)
+    return measured["mean"], measured["std"]

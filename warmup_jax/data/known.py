@@ -16,12 +16,16 @@ class Known(NamedTuple):
     mean, std: of the training pixels per channel, pixels scaled to [0, 1].
     archives: the files that `prepare` builds the set from; empty when it cannot.
     test_split: TFDS split to test on where "test" is not the right one.
+    task: the one in data.TASKS that the set is for.
+    package: what the set comes with, for those that no file on disk holds.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     archives: tuple[Archive, ...] = ()
     test_split: str | None = None
+    task: str = "images"
+    package: str | None = None
 
 
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
@@ -30,9 +34,17 @@ _CVDF = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 _ZALANDO = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 )
+_MULTI30K = (
+    "https://raw.githubusercontent.com/multi30k/dataset/"
+    "a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/"
+)
+_CHAR_RNN = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/"
+    "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/"
+)
 
 DATASETS = {
-    "digits": Known(mean=(0.3054,), std=(0.3760,)),
+    "digits": Known(mean=(0.3054,), std=(0.3760,), package="scikit-learn"),
     "mnist": Known(
         mean=(0.1307,),
         std=(0.3081,),
@@ -100,5 +112,46 @@ DATASETS = {
     # Newer versions have a "test" split without labels.
     "imagenet2012": Known(
         mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), test_split="validation"
+    ),
+    "number_words": Known(task="translation", package="num2words"),
+    # The test split is test_2016_flickr.
+    "multi30k_translate/de-en": Known(
+        task="translation",
+        archives=(
+            Archive(
+                _MULTI30K + "train.de.gz",
+                "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+            ),
+            Archive(
+                _MULTI30K + "train.en.gz",
+                "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+            ),
+            Archive(
+                _MULTI30K + "val.de.gz",
+                "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+            ),
+            Archive(
+                _MULTI30K + "val.en.gz",
+                "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+            ),
+            Archive(
+                _MULTI30K + "test_2016_flickr.de.gz",
+                "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+            ),
+            Archive(
+                _MULTI30K + "test_2016_flickr.en.gz",
+                "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+            ),
+        ),
+    ),
+    "pydoc": Known(task="text", package="Python"),
+    "tiny_shakespeare": Known(
+        task="text",
+        archives=(
+            Archive(
+                _CHAR_RNN + "input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            ),
+        ),
     ),
 }

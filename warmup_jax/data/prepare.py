@@ -1,12 +1,11 @@
 """Writing a TFDS array_record set to disk without TensorFlow."""
 
 import difflib
-import io
 import pathlib
 import re
 import tempfile
 
-from warmup_jax.data import archives, folders
+from warmup_jax.data import archives, builders, folders
 from warmup_jax.data.known import DATASETS
 
 # Where TFDS keeps its metadata: no answer from here means no preparation by TFDS.
@@ -34,8 +33,10 @@ def prepare(name, *, data_dir=None, given=(), published=None):
     folder = folders.find(name, data_dir)
     if folder is not None:
         return folder, False
-    if plain == "digits":
-        raise ValueError("'digits' comes with scikit-learn: there is nothing to prepare")
+    if plain in DATASETS and DATASETS[plain].package:
+        raise ValueError(
+            f"{plain!r} comes with {DATASETS[plain].package}: there is nothing to prepare"
+        )
     if plain in archives.FORMATS:
         published = published or DATASETS[plain].archives
         return _from_archives(plain, version, data_dir, given, published), True
@@ -43,51 +44,19 @@ def prepare(name, *, data_dir=None, given=(), published=None):
 
 
 def _from_archives(name, version, data_dir, given, published):
-    import tensorflow_datasets as tfds
-
-    theirs = tfds.builder_cls(name)
+    theirs = builders.find(name)
     if version not in (None, str(theirs.VERSION)):
         raise ValueError(
             f"the version of {name!r} that can be prepared is {theirs.VERSION}, got {version}"
         )
     with tempfile.TemporaryDirectory() as downloads:
         paths = archives.obtain(published, given, downloads)
-        builder = _builder(theirs, archives.FORMATS[name](paths))(
+        builder = builders.filled(theirs, archives.FORMATS[name](paths))(
             data_dir=str(folders.root(data_dir)), file_format="array_record"
         )
         # TFDS writes to a folder of another name and renames it at the end.
         builder.download_and_prepare(download_dir=downloads)
     return pathlib.Path(builder.data_dir)
-
-
-def _builder(theirs, contents):
-    """TFDS's own builder with its reading of the archive, which needs TensorFlow, replaced."""
-
-    class Builder(theirs, skip_registration=True):
-        name = theirs.name
-
-        def _split_generators(self, dl_manager):
-            del dl_manager
-            for feature, names in contents.names.items():
-                self.info.features[feature].names = names
-            return {split: self._generate_examples(split) for split in contents.splits}
-
-        def _generate_examples(self, split):
-            columns = contents.splits[split]
-            # The position as the key, as in TFDS's builders: it decides the order on disk.
-            for number, values in enumerate(zip(*columns.values(), strict=True)):
-                example = dict(zip(columns, values))
-                yield number, {**example, "image": _png(example["image"])}
-
-    return Builder
-
-
-def _png(pixels):
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _by_tfds(name, data_dir, given):
