@@ -127,6 +127,13 @@ def test_muon_orthogonalises_hidden_kernels(params):
     np.testing.assert_allclose(np.abs(updates["head"]["kernel"]), 1 + 0.8 * 0.2 / 0.36, rtol=1e-3)
 
 
+def test_muon_sees_each_layer_of_a_stack_as_a_matrix():
+    dimensions = optimizers.muon_dimensions({"decoder": {"kernel": np.zeros((3, 6, 4))}, "decoder_0": {
+        "kernel": np.zeros((6, 4))}})
+    assert (dimensions["decoder"]["kernel"].reduction_axis, dimensions["decoder"]["kernel"].output_axis) == ((1,), 2)
+    assert (dimensions["decoder_0"]["kernel"].reduction_axis, dimensions["decoder_0"]["kernel"].output_axis) == ((0,), 1)
+
+
 @pytest.mark.parametrize("name, args, named", [
     ("sgdd", {}, "did you mean 'sgd'"),
     ("sgd", {"momentum": 0.9, "nesterov": False}, "'weight_decay'"),

@@ -18,6 +18,7 @@ from warmup_jax import registry, schedules, transforms
 Transform = optax.GradientTransformation
 Mask = Callable[[Any], Any]
 
+STACKED = ("encoder", "decoder")  # children whose leaves have a leading axis of layers
 UNDECAYED = ("bias", "scale")  # biases, and the scale of every normalisation
 
 
@@ -30,13 +31,14 @@ def muon_dimensions(params):
     """How Muon sees each parameter: kernels of hidden layers as matrices [inputs, outputs], else None.
 
     The first and last layers, embeddings, biases and scales are left to AdamW
-    (Jordan et al., Muon, 2024). Convolution kernels are HWIO.
+    (Jordan et al., Muon, 2024). Convolution kernels are HWIO; kernels of layers
+    that are stacked for a scan, [N, inputs, outputs], are a matrix each.
     """
     def dimensions(path, leaf):
         layer, name = path[0].key, path[-1].key
         if name != "kernel" or layer in ("stem", "head") or leaf.ndim < 2:
             return None
-        inputs = tuple(range(leaf.ndim - 1))
+        inputs = tuple(range(1 if layer in STACKED else 0, leaf.ndim - 1))
         return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=leaf.ndim - 1)
     return jax.tree.map_with_path(dimensions, params)
 

@@ -10,11 +10,13 @@ from typing import Callable, NamedTuple
 from flax import nnx
 
 from warmup_jax import registry
+from warmup_jax.models.fcn import FCN
 from warmup_jax.models.resnet import ResNet
+from warmup_jax.models.transformer import Decoder, Transformer
 
 __all__ = ["MODELS", "Model", "build"]
 
-MODELS = {"resnet": ResNet}
+MODELS = {"fcn": FCN, "resnet": ResNet, "transformer": Transformer, "decoder": Decoder}
 
 
 class Model(NamedTuple):
@@ -25,10 +27,17 @@ class Model(NamedTuple):
     apply: (params, stats, inputs, *, train, key) -> (outputs, stats). `train` is a Python bool:
         when False the stats come back as they were. `key` feeds what is random inside the model
         and may be None for a model without such parts.
+    begin: (params, inputs, *, batch_size, length) -> (memory, cache), for decoding at most `length`
+        tokens a row; both are trees with leaves [B, ...]. `memory` stays, `cache` grows with `step`.
+        inputs: what the model is conditioned on, or None. None for a model that does not decode.
+    step: (params, memory, cache, token_B, position) -> (logits [B, V], cache): the logits after the
+        token at `position`, an int32 scalar counted from 0; called for each position in turn.
     """
 
     init: Callable
     apply: Callable
+    begin: Callable | None
+    step: Callable | None
 
 
 def build(name, *, num_classes, input_shape, **args) -> Model:
@@ -56,4 +65,10 @@ def build(name, *, num_classes, input_shape, **args) -> Model:
         outputs = module(inputs, train=train, key=key)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    return Model(init, apply)
+    def method(name):
+        def call(params, *args, **kwargs):
+            return getattr(nnx.merge(graph, params, {}), name)(*args, **kwargs)
+
+        return call if hasattr(module_class, name) else None
+
+    return Model(init, apply, method("begin"), method("step"))

@@ -1,0 +1,124 @@
+"""One block by each placement of the norms, against its formula; what a fresh model of each kind does."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from toymodels import BLOCKS
+from warmup_jax.models.block import Block
+from warmup_jax.models.initialisation import StackScales
+from warmup_jax.models.layers import FeedForward, Norm
+from warmup_jax.models.settings import ALLOWED, Settings
+
+PLAIN = StackScales(shortcut=1.0, branch=1.0, last=1.0)
+
+
+def rngs():
+    return nnx.Rngs(params=jax.random.key(0))
+
+
+def random_stream():
+    return jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
+
+
+@pytest.mark.parametrize("norm", ALLOWED["norm"])
+def test_a_block_is_the_formula_of_its_placement(norm):
+    scales = StackScales(shortcut=1.7, branch=1.0, last=1.0) if norm == "deepnorm" else PLAIN
+    block = Block(Settings(**dict(BLOCKS, norm=norm)), scales, True, rngs())
+    x, memory = random_stream(), random_stream()[:, :3] + 1
+    mask = jnp.ones((1, 5, 3), bool)
+    for name in ("self_attention", "cross_attention", "ffn"):
+        for part, value in (("gate", 0.4), ("shortcut", jnp.arange(1.0, 9.0))):
+            if hasattr(block, f"{name}_{part}"):
+                getattr(block, f"{name}_{part}").scale[...] = value
+    actual = block(x, None, None, None, memory, mask)
+    branches = {
+        "self_attention": lambda y: block.self_attention(y, None, None),
+        "cross_attention": lambda y: block.cross_attention.across(y, *block.cross_attention.keys_values(memory), mask),
+        "ffn": block.ffn,
+    }
+    for name, f in branches.items():
+        n, out = getattr(block, f"{name}_norm", None), getattr(block, f"{name}_output_norm", None)
+        x = {
+            "post": lambda: n(x + f(x)),
+            "pre": lambda: x + f(n(x)),
+            "peri": lambda: x + out(f(n(x))),
+            "deepnorm": lambda: n(1.7 * x + f(x)),
+            "rezero": lambda: x + 0.4 * f(x),
+            "admin": lambda: n(jnp.arange(1.0, 9.0) * x + f(x)),
+            "none": lambda: x + f(x),
+        }[norm]()
+    np.testing.assert_allclose(actual, x, rtol=1e-5, atol=1e-6)
+
+
+def test_norms_by_hand():
+    x = 3 + 2 * random_stream()
+    layer, rms = Norm(8, "layer", bias=True), Norm(8, "rms", bias=True)
+    layer.scale[...], layer.bias[...], rms.scale[...] = 2 * jnp.ones(8), jnp.ones(8), 3 * jnp.ones(8)
+    centred = x - x.mean(-1, keepdims=True)
+    normed = centred / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer(x), 1 + 2 * normed, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(rms(x), 3 * x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5), rtol=1e-5)
+    assert not hasattr(rms, "bias") and not hasattr(Norm(8, "layer", bias=False), "bias")
+    # In float32 within: the mean of 512 + 0 and 512 + 1 is lost in bfloat16.
+    far = jnp.array([512.0, 516.0] * 4, jnp.bfloat16)
+    np.testing.assert_allclose(Norm(8, "layer", bias=True)(far).astype(jnp.float32), [-1, 1] * 4, rtol=0.01)
+
+
+@pytest.mark.parametrize("activation, f", [
+    ("relu", lambda up, gate: np.maximum(up, 0)),
+    ("gelu", lambda up, gate: 0.5 * up * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)))),
+    ("swiglu", lambda up, gate: gate / (1 + np.exp(-gate)) * up),
+])  # fmt: skip
+def test_activations_by_hand(activation, f):
+    ffn, x = FeedForward(Settings(**dict(BLOCKS, activation=activation)), PLAIN, rngs()), random_stream()
+    up = x @ ffn.up.kernel[...]
+    gate = x @ ffn.gate.kernel[...] if activation == "swiglu" else None
+    np.testing.assert_allclose(ffn(x), f(np.asarray(up), np.asarray(gate)) @ ffn.down.kernel[...], rtol=1e-5, atol=1e-6)
+
+
+# Every placement, and between them every kind of positions, activation and norm.
+KINDS = [
+    dict(norm=norm, positions=ALLOWED["positions"][i % 3], activation=ALLOWED["activation"][i // 2 % 3],
+         norm_kind=ALLOWED["norm_kind"][i % 2], qk_norm=i % 3 == 1, bias=i != 5, tied=i % 2 == 0)
+    for i, norm in enumerate(ALLOWED["norm"])
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["norm"])
+def test_a_fresh_model_has_a_finite_gradient_for_every_parameter(small_decoder, quick_jit, kind):
+    model = small_decoder(depth=1, **kind)
+    tokens = np.random.default_rng(0).integers(0, 11, (4, 6), dtype=np.int32)
+
+    def loss(params):
+        return -jax.nn.log_softmax(model.apply(params, {}, tokens, train=True, key=None)[0])[:, :-1, 1].mean()
+
+    def gradient(key):
+        params, _ = model.init(key)
+        for name in ("self_attention_gate", "ffn_gate"):  # a closed gate lets no gradient into its branch
+            if kind["norm"] == "rezero":
+                params["decoder_0"][name]["scale"] += 0.5
+        return jax.grad(loss)(params)
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(quick_jit(gradient)(jax.random.key(0))):
+        assert np.isfinite(leaf).all(), path
+        # A bias of the keys moves all logits of a query alike, which the softmax does not see.
+        assert np.abs(leaf).max() > (-1 if "['key']['bias']" in jax.tree_util.keystr(path) else 1e-9), path
+
+
+@pytest.mark.parametrize("norm", ALLOWED["norm"])
+def test_every_combination_of_a_placement_traces(small_decoder, small_transformer, norm):
+    tokens = jax.ShapeDtypeStruct((2, 6), jnp.int32)
+    pairs = dict.fromkeys(("source", "source_segments", "target", "target_segments"), tokens)
+    combinations = itertools.product(ALLOWED["positions"], ALLOWED["activation"])
+    for i, (positions, activation) in enumerate(combinations):
+        both = [(small_decoder, tokens)] + [(small_transformer, pairs)] * (i % 4 == 0)
+        for small, inputs in both:
+            model = small(norm=norm, positions=positions, activation=activation, scan_layers=True)
+            params, stats = jax.eval_shape(model.init, jax.random.key(0))
+            logits, _ = jax.eval_shape(lambda *a: model.apply(*a, train=True, key=None), params, stats, inputs)
+            assert logits.shape == (2, 6, 11) and logits.dtype == jnp.float32 and stats == {}

@@ -1,0 +1,76 @@
+"""The small layers of a Transformer: affine maps, normalisation, the feed-forward network, dropout.
+
+Sources: Ba, Kiros & Hinton, "Layer Normalization", 2016; Zhang & Sennrich, "Root Mean Square Layer
+Normalization", 2019; Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016; Shazeer, "GLU Variants Improve
+Transformer", 2020 (SwiGLU); Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
+Overfitting", 2014.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from warmup_jax.models.initialisation import kernel_init
+
+EPSILON = 1e-5
+
+
+class Linear(nnx.Module):
+    """x kernel [+ bias], in the dtype of x; parameters float32, the bias starts at 0."""
+
+    def __init__(self, incoming, outgoing, bias, init, rngs):
+        self.kernel = nnx.Param(init(rngs.params(), (incoming, outgoing), jnp.float32))
+        if bias:
+            self.bias = nnx.Param(jnp.zeros(outgoing))
+
+    def __call__(self, x):
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y + self.bias[...].astype(x.dtype) if hasattr(self, "bias") else y
+
+
+class Norm(nnx.Module):
+    """LayerNorm or RMSNorm over the last axis, in float32, given back in the dtype of x.
+
+    layer: (x - mean) / sqrt(var + EPSILON) scale [+ bias]; rms: x / sqrt(mean(x^2) + EPSILON) scale.
+    """
+
+    def __init__(self, width, kind, bias):
+        self.centred = kind == "layer"
+        self.scale = nnx.Param(jnp.ones(width))
+        if self.centred and bias:
+            self.bias = nnx.Param(jnp.zeros(width))
+
+    def __call__(self, x):
+        y = x.astype(jnp.float32)
+        if self.centred:
+            y = y - jnp.mean(y, -1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), -1, keepdims=True) + EPSILON) * self.scale[...]
+        if hasattr(self, "bias"):
+            y = y + self.bias[...]
+        return y.astype(x.dtype)
+
+
+class FeedForward(nnx.Module):
+    """down(relu(up(x))), down(gelu(up(x))) by the tanh form, or SwiGLU's down(silu(gate(x)) up(x))."""
+
+    def __init__(self, settings, scales, rngs):
+        first, last = kernel_init(settings, scales.branch), kernel_init(settings, scales.branch * scales.last)
+        width, ffn_width = settings.width, settings.ffn_width
+        self.activation = settings.activation
+        self.up = Linear(width, ffn_width, settings.bias, first, rngs)
+        if self.activation == "swiglu":
+            self.gate = Linear(width, ffn_width, settings.bias, first, rngs)
+        self.down = Linear(ffn_width, width, settings.bias, last, rngs)
+
+    def __call__(self, x_BxTxD):
+        if self.activation == "swiglu":
+            return self.down(jax.nn.silu(self.gate(x_BxTxD)) * self.up(x_BxTxD))
+        up_BxTxF = self.up(x_BxTxD)
+        return self.down(jax.nn.relu(up_BxTxF) if self.activation == "relu" else jax.nn.gelu(up_BxTxF))
+
+
+def drop(x, rate, key):
+    """x with a share `rate` of its elements set to 0 and the others divided by 1 - rate; key None: x."""
+    if key is None:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
