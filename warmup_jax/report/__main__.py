@@ -1,0 +1,32 @@
+"""Command line: one self-contained HTML page about the runs in some workdirs."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from warmup_jax.report import pages
+
+
+def main(arguments=None):
+    """Runs the command; returns the exit status: 2, with one line, for a workdir that cannot be reported."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.out.write_text(pages.page(options.workdirs, options.threshold), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"report: {options.out}")
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m warmup_jax.report", description=__doc__)
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run, finished or not")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")
+    parser.add_argument("--threshold", type=float,
+                        help="train loss below which a run of a phase diagram has trained (default: from the run)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
