@@ -22,70 +22,26 @@ Add `smoke` (configs/resnet_warmup.py:cifar10,smoke) for the same in a few steps
 
 from ml_collections import ConfigDict, config_dict
 
-VARIANTS = ("digits", "cifar10", "imagenet")
+from configs import common
+
 IMAGENET_SIZE = 1_281_167  # training images
-ADAM = dict(beta1=0.9, beta2=0.999, eps=1e-8)
-OPTIMIZER_ARGS = {
-    "none": dict(),
-    "sgd": dict(momentum=0.9, nesterov=False),
-    "lars": dict(momentum=0.9, nesterov=False, trust_coefficient=0.001, eps=0.0),
-    "adam": ADAM, "adamw": ADAM, "radam": ADAM, "lamb": ADAM | dict(eps=1e-6),
-    "adabelief": ADAM | dict(eps=1e-16),
-    "lion": dict(beta1=0.9, beta2=0.99),
-    "muon": ADAM | dict(momentum=0.95),
-}
 
 
 def get_config(arg=None):
     """`arg`: one of `digits` (default), `cifar10`, `imagenet`; `batch_size=N`; `optimizer=NAME`; `smoke`."""
-    variant, batch_size, optimizer, smoke = parse(arg or "")
-    config = ConfigDict()
-    config.seed = 0
-    config.batch_size = batch_size or {"digits": 128, "cifar10": 128, "imagenet": 1024}[variant]
-    config.eval_batch_size = 512
-    config.num_steps = config_dict.placeholder(int)     # set this or num_epochs
-    config.num_epochs = config_dict.placeholder(float)
-
+    chosen = common.parse(arg, ("digits", "cifar10", "imagenet"), batch_size=(None, int),
+                          optimizer=("sgd", tuple(common.OPTIMIZER_ARGS)))
+    variant = chosen["variant"]
+    config = common.base(chosen["optimizer"])
+    config.batch_size = chosen["batch_size"] or {"digits": 128, "cifar10": 128, "imagenet": 1024}[variant]
     config.model = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3",
                         zero_gamma=False, dtype="float32")
-    config.dataset = dict(name="digits", data_dir=config_dict.placeholder(str), residency="auto",
+    config.dataset = dict(task="images", name="digits", data_dir=config_dict.placeholder(str), residency="auto",
                           augment="none", image_size=config_dict.placeholder(int), workers=0)
-
-    config.optimizer = optimizer
-    config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(
-        weight_decay=1e-4, clip_norm=config_dict.placeholder(float))
+    config.optimizer_args.weight_decay = 1e-4
     config.peak_lr = 2.0
-    config.init_lr = 0.0
-    config.end_lr = 0.0
-    config.label_smoothing = 0.0
-
-    config.warmup = "linear"
-    config.warmup_args = dict()
-    config.warmup_steps = config_dict.placeholder(int)  # set exactly one of these, or sweep.warmup_steps
-    config.warmup_epochs = config_dict.placeholder(float)
-    config.warmup_examples = config_dict.placeholder(int)
-    config.warmup_fraction = config_dict.placeholder(float)
     config.schedule = "cosine"
     config.schedule_args = dict(exponent=1.0)
-    config.combination = "join"
-    config.recipe = config_dict.placeholder(str)        # a recipe stands for warmup and schedule both
-    config.recipe_args = dict()
-    config.transforms = ()
-    config.transforms_args = dict()
-
-    # Every combination of the values given here is a run; None sweeps nothing.
-    config.sweep = dict(
-        warmup_steps=config_dict.placeholder(tuple), peak_lr=config_dict.placeholder(tuple),
-        seeds=config_dict.placeholder(int),
-        **{name: config_dict.placeholder(tuple) for name, value in config.optimizer_args.items()
-           if not isinstance(value, bool)})
-    config.runs_at_once = config_dict.placeholder(int)  # None: what was measured best on this platform
-    config.chunk_steps = config_dict.placeholder(int)
-
-    config.log_every = 1
-    config.eval_every = 20
-    config.checkpoint_every = 100
-    config.stop_when_diverged = True
 
     if variant == "digits":
         config.num_steps = 200
@@ -110,29 +66,9 @@ def get_config(arg=None):
         boundaries = tuple(round(epochs * IMAGENET_SIZE / config.batch_size) for epochs in (30, 60, 80))
         config.schedule_args = ConfigDict(dict(boundaries=boundaries, factor=0.1))
         config.log_every, config.eval_every, config.checkpoint_every = 100, 5000, 5000
-    if smoke:
+    if chosen["smoke"]:
         config.num_steps, config.num_epochs = 4, None
         config.batch_size, config.eval_batch_size = 8, 128
         config.model.depth = {"digits": 8, "cifar10": 8, "imagenet": 18}[variant]
         config.log_every, config.eval_every, config.checkpoint_every = 1, 2, 2
     return config
-
-
-def parse(arg):
-    """The variant, batch size (None if not given), optimizer and smoke flag of an argument string."""
-    variant, batch_size, optimizer, smoke = None, None, "sgd", False
-    for word in filter(None, arg.split(",")):
-        key, _, value = word.partition("=")
-        if word in VARIANTS and variant is None:
-            variant = word
-        elif key == "batch_size" and value.isdigit() and int(value) > 0:
-            batch_size = int(value)
-        elif key == "optimizer" and value in OPTIMIZER_ARGS:
-            optimizer = value
-        elif word == "smoke":
-            smoke = True
-        else:
-            raise ValueError(f"unknown or repeated argument {word!r} of the config (known: one of "
-                             f"{', '.join(VARIANTS)}; batch_size=N; optimizer=one of "
-                             f"{', '.join(OPTIMIZER_ARGS)}; smoke)")
-    return variant or "digits", batch_size, optimizer, smoke

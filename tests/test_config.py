@@ -33,7 +33,7 @@ def test_every_variant_is_valid(arg):
 def test_every_optimizer_has_its_arguments_in_the_config(name):
     config = resnet_warmup.get_config(f"optimizer={name}").to_dict()
     configuration.validate(config)
-    assert config["optimizer"] == name and config["sweep"].keys() >= {"weight_decay", "clip_norm"}
+    assert config["optimizer"] == name and config["optimizer_args"].keys() >= {"weight_decay", "clip_norm"}
 
 
 def test_goyal_scales_the_rate_with_the_batch():

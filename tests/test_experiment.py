@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from warmup_jax import experiment, logs
+from warmup_jax import experiment, job, logs
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "--config=configs/resnet_warmup.py:smoke"
@@ -100,8 +100,8 @@ def test_results_do_not_depend_on_the_grouping(finished, tmp_path):
 def test_a_whole_job_compiles_one_train_step(finished, tmp_path, monkeypatch):
     config, _, _ = finished
     traces = []
-    original = experiment.train_chunk
-    monkeypatch.setattr(experiment, "train_chunk", lambda *args: traces.append(1) or original(*args))
+    original = job.train_chunk
+    monkeypatch.setattr(job, "train_chunk", lambda *args: traces.append(1) or original(*args))
     experiment.run(config, tmp_path / "counted")
     assert len(traces) == 1
 
@@ -138,7 +138,7 @@ def test_a_workdir_in_use_is_refused(finished, tmp_path):
     (20, 100, None, 20), (25, 100, 5, 5), (7, 100, None, 1), (500, 500, None, 100)])
 def test_chunks_end_where_an_evaluation_or_checkpoint_is_due(stop_every, checkpoint_every, chosen, length):
     config = {"eval_every": stop_every, "checkpoint_every": checkpoint_every, "chunk_steps": chosen}
-    assert experiment.chunk_length(config, 1000, 100) == length
+    assert job.chunk_length(config, 1000, 100) == length
 
 
 def test_a_chunk_that_does_not_divide_is_refused(finished, tmp_path):

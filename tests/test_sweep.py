@@ -7,7 +7,7 @@ import pytest
 
 from warmup_jax import sweep
 
-BASE = {"seed": 5, "batch_size": 8, "peak_lr": 0.1, "init_lr": 0.0, "end_lr": 0.0, "warmup_steps": None,
+BASE = {"seed": 5, "batch_size": 8, "model": {"norm": "post", "depth": 2}, "peak_lr": 0.1, "init_lr": 0.0, "end_lr": 0.0, "warmup_steps": None,
         "label_smoothing": 0.0, "optimizer_args": {"momentum": 0.9, "nesterov": False, "clip_norm": None},
         "warmup_args": {}, "schedule_args": {"boundaries": (3, 5), "factor": 0.1}, "recipe_args": {},
         "transforms_args": {"warmup_until": {"metric": "error", "threshold": 0.8}}}
@@ -25,6 +25,21 @@ def test_product_with_seeds_fastest():
     runs = expand(warmup_steps=(0, 3), momentum=(0.5,), seeds=2)
     assert runs == [{"warmup_steps": w, "momentum": 0.5, "seed": s} for w in (0, 3) for s in (5, 6)]
     assert sweep.label(runs[1]) == "warmup_steps=0, momentum=0.5, seed=6"
+
+
+def test_static_names_are_outermost_and_each_of_their_values_is_a_program():
+    runs = expand(warmup_steps=(0, 3), norm=("post", "pre"), nesterov=(True,))
+    assert runs == [{"norm": n, "nesterov": True, "warmup_steps": w} for n in ("post", "pre") for w in (0, 3)]
+    programs = sweep.programs(BASE, runs)
+    assert programs == [({"norm": "post", "nesterov": True}, range(2)), ({"norm": "pre", "nesterov": True}, range(2, 4))]
+    changed = sweep.assign(BASE, runs[2])
+    assert changed["model"]["norm"] == "pre" and changed["optimizer_args"]["nesterov"] is True
+    assert sweep.assign(BASE, expand(batch_size=(16,))[0])["batch_size"] == 16
+
+
+def test_a_sweep_of_numbers_is_one_program():
+    runs = expand(warmup_steps=(0, 3), momentum=(0.5, 0.9), clip_norm=(1.0,), seeds=2)
+    assert sweep.programs(BASE, runs) == [({}, range(8))] and sweep.programs(BASE, [{}]) == [({}, range(1))]
 
 
 def test_values_take_the_type_of_their_knob():
@@ -63,13 +78,13 @@ def test_floats_and_tuples_are_traced_and_the_rest_static():
 
 
 def test_groups_cover_every_run_once():
-    assert [list(group) for group in sweep.groups(5, 2)] == [[0, 1], [2, 3], [4]]
+    assert [list(group) for group in sweep.groups(range(1, 6), 2)] == [[1, 2], [3, 4], [5]]
 
 
 @pytest.mark.parametrize("axes, named", [
-    ({"batch_size": (8, 16)}, "'batch_size'"),
+    ({"num_steps": (8, 16)}, "unknown knob to sweep 'num_steps'"),
+    ({"norm": ()}, "sweep.norm must be a non-empty tuple"),
     ({"peak_rl": (0.1,)}, "did you mean 'peak_lr'"),
-    ({"nesterov": (True, False)}, "nesterov is static"),
     ({"peak_lr": ()}, "non-empty"),
     ({"peak_lr": 0.1}, "non-empty tuple, got 0.1"),
     ({"peak_lr": (0.1, "x")}, "floats, got 'x'"),

@@ -11,6 +11,7 @@ from warmup_jax import logs
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/resnet_warmup.py"
+TRANSLATE = "--config=configs/transformer_warmup.py"
 
 
 @pytest.mark.parametrize("args, named", [
@@ -45,6 +46,16 @@ CONFIG = "--config=configs/resnet_warmup.py"
     ([CONFIG, "--config.transforms=('cap_by_sharpness',)", "--config.transforms_args.cap_by_sharpness.c=2.0"],
      "needs the extra argument 'sharpness'"),
     ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
+    ([CONFIG, "--config.sweep.num_steps=(1,2)"], "unknown knob to sweep 'num_steps'"),
+    ([CONFIG, "--config.sweep.form=('cifar','cifer')"], "form='cifer'"),
+    ([CONFIG, "--config.sweep.batch_size=(8,0)"], "batch_size must be above 0, got 0"),
+    ([TRANSLATE, "--config.model.heads=3"], "heads=3"),
+    ([TRANSLATE, "--config.sweep.norm=('post','before')"], "norm='before'"),
+    ([TRANSLATE, "--config.dataset.source_length=1000"], "source length=1000; allowed: at most max_positions=512"),
+    ([TRANSLATE, "--config.dataset.tokenizer=words"], "tokenizer"),
+    ([TRANSLATE, "--config.decoding.beams=0"], "beams must be above 0, got 0"),
+    ([TRANSLATE, "--config.decoding.name=beem"], "did you mean 'beam'"),
+    ([TRANSLATE + ":norm=before"], "'norm=before'"),
 ])
 def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
     workdir = [] if any(arg.startswith("--workdir") for arg in args) else [f"--workdir={tmp_path / 'run'}"]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from toysets import REAL
 
-from configs import resnet_warmup
-from warmup_jax import experiment, logs
+from configs import lm_warmup, resnet_warmup, transformer_warmup
+from warmup_jax import experiment, job, logs
 
 
 def smoke(arg, data_dir, **dataset):
@@ -12,6 +13,79 @@ def smoke(arg, data_dir, **dataset):
     config["dataset"] |= {"data_dir": str(data_dir), **dataset}
     config["model"]["width"] = 0.25
     return config
+
+
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory):
+    """A workdir of a run of the default translation config in small, and its summary."""
+    workdir = tmp_path_factory.mktemp("translated") / "run"
+    config = transformer_warmup.get_config("smoke").to_dict()
+    return config, workdir, experiment.run(config, workdir)
+
+
+def test_a_translation_is_trained_and_scored(translated):
+    _, workdir, summary = translated
+    assert [run["label"] for run in summary["runs"]] == [
+        f"norm={norm}, warmup_steps={steps}" for norm in ("post", "pre") for steps in (0, 200)]
+    lines = logs.read_lines(workdir / "metrics.jsonl")
+    trained = [line for line in lines if "train/tokens" in line]
+    assert len(trained) == 4 * 4 and all(60 < line["train/tokens"] <= 4 * 32 for line in trained)
+    for line in (line for line in lines if "eval/loss" in line):
+        assert line["eval/perplexity"] == pytest.approx(np.exp(line["eval/loss"]), rel=1e-5)
+        assert 0 <= line["eval/bleu"] <= 100 and line["eval/exact_match"] == 0
+    texts = logs.read_lines(workdir / "texts.jsonl")
+    assert len(texts) == 4 * 2 * 2 and {"source", "written", "reference"} < texts[0].keys()
+    assert texts[0]["signature"] == summary["bleu_signature"] and "tok:char" in summary["bleu_signature"]
+    assert summary["tokens_per_second"] > summary["examples_per_second"] > 0
+    assert 0 < summary["data"]["padding_share"] < 0.15 and summary["data"]["train_pairs"] == 20_000
+
+
+def test_a_static_axis_is_a_program_for_each_of_its_values(translated):
+    config, workdir, _ = translated
+    plans = [group.plan for group in job.set_up(config).groups]
+    assert [plan.config["model"]["norm"] for plan in plans] == ["post", "post", "pre", "pre"]
+    assert plans[0] is plans[1] and plans[2] is plans[3] and plans[0] is not plans[2]
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {f"runs_{run}-{run}" for run in range(4)}
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(translated, monkeypatch):
+    config, workdir, _ = translated
+    original = experiment.set_up
+
+    def other_vocabulary(config):
+        job = original(config)
+        return job._replace(dataset=job.dataset._replace(texts=job.dataset.texts._replace(fingerprint="another")))
+    monkeypatch.setattr(experiment, "set_up", other_vocabulary)
+    with pytest.raises(experiment.UserError, match="trained with the vocabulary .* and the data now give another"):
+        experiment.run(config, workdir)
+
+
+def test_a_language_model_is_trained_and_writes_and_resumes_to_the_same_bytes(tmp_path):
+    config = lm_warmup.get_config("smoke").to_dict()
+    summary = experiment.run(config, tmp_path / "unbroken")
+    assert [run["label"] for run in summary["runs"]] == ["warmup_steps=0", "warmup_steps=200"]
+    assert summary["bleu_signature"] is None and summary["runs"][0]["final"]["eval/perplexity"] < 200
+    texts = logs.read_lines(tmp_path / "unbroken" / "texts.jsonl")
+    assert len(texts) == 2 * 2 * 2 and texts[0].keys() == {"step", "run", "source", "written"}
+    experiment.run(config, tmp_path / "broken")
+    for path in (tmp_path / "broken" / "checkpoints").glob("runs_1-1/4/state/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")  # so that it goes on from update 2
+    experiment.run(config, tmp_path / "broken")
+    for name in ("metrics.jsonl", "texts.jsonl"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+
+
+@pytest.mark.parametrize("family, arg, name", [
+    (transformer_warmup, "multi30k,smoke", "multi30k_translate"), (lm_warmup, "shakespeare,smoke", "tiny_shakespeare")])
+def test_prepared_texts_are_trained_on(family, arg, name, array_cache, tmp_path):
+    if not (REAL / name).is_dir():
+        pytest.skip(f"no prepared {name} in {REAL}")
+    config = family.get_config(arg).to_dict()
+    config["dataset"]["data_dir"] = str(REAL)
+    summary = experiment.run(config, tmp_path / "run")
+    assert summary["runs"][0]["steps"] == 4 and np.isfinite(summary["runs"][0]["final"]["eval/loss"])
+    assert summary["data"]["padding_share"] < 0.15
 
 
 def test_cifar10_runs_alike_from_device_and_from_stream(real_cifar10, tmp_path):

@@ -12,11 +12,14 @@ from ml_collections import ConfigDict, config_flags
 
 from warmup_jax import registry
 
+sys.path.append(str(Path(__file__).parent.parent))  # config files import what they share from `configs`
 logging.set_verbosity(logging.FATAL)  # what goes wrong in a library reaches the user as an error, once
 
 OVERRIDES = [arg for arg in sys.argv if arg.startswith("--config.")]
-# What the flags by themselves cannot do: unset a value, and give a component an argument it had not.
-OURS = [arg for arg in OVERRIDES if arg.endswith("=None") or "_args." in arg.partition("=")[0]]
+# What the flags by themselves cannot do: unset a value, give a component an argument it had not, and
+# sweep what was not swept.
+OURS = [arg for arg in OVERRIDES
+        if arg.endswith("=None") or "_args." in arg.partition("=")[0] or arg.startswith("--config.sweep.")]
 CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="configs/NAME.py[:ARG]; --config.KEY=VALUE changes a value, None unsets it",
     sys_argv=[arg for arg in sys.argv if arg not in OURS])
@@ -58,7 +61,7 @@ def _parse(argv):
 
 
 def _override(config, path, text):
-    """Sets config.a.b = value; only below a key that ends in _args may the path be new."""
+    """Sets config.a.b = value; only below `sweep` and keys that end in _args may the path be new."""
     holder = config
     for name in path[:-1]:
         if name not in holder and holder is not config:
@@ -90,7 +93,7 @@ def _unknown_key(argv):
         holder, parents = config_flags.config_flags.ConfigFileFlagParser("config").parse(paths[-1]), ""
         for name in _key(arg).split("."):
             known = list(holder) if hasattr(holder, "keys") else []
-            if name not in known and parents.endswith("_args"):
+            if name not in known and parents.endswith(("_args", " sweep")):
                 break
             if name not in known:
                 return registry.unknown(f"config key{parents}", name, known)

@@ -20,7 +20,7 @@ KEYS = {
     "peak_lr": float, "init_lr": float, "end_lr": float, "label_smoothing": float,
     "warmup_steps": (int, None), "warmup_epochs": (float, None),
     "warmup_examples": (int, None), "warmup_fraction": (float, None),
-    "sweep": dict, "runs_at_once": (int, None), "chunk_steps": (int, None),
+    "decoding": dict, "sweep": dict, "runs_at_once": (int, None), "chunk_steps": (int, None),
     "log_every": int, "eval_every": int, "checkpoint_every": int, "stop_when_diverged": bool,
 }
 POSITIVE = ("batch_size", "eval_batch_size", "num_steps", "num_epochs", "runs_at_once", "chunk_steps",
@@ -35,6 +35,8 @@ BOUNDS = {
     "clip_norm": (0, False, np.inf), "trust_coefficient": (0, False, np.inf),
     "warmup_steps": (0, True, 2**31), "warmup_epochs": (0, True, np.inf),
     "warmup_examples": (0, True, np.inf), "warmup_fraction": (0, True, 1 + 1e-9),
+    "beams": (0, False, np.inf), "length_penalty": (0, True, np.inf), "temperature": (0, True, np.inf),
+    "length": (0, False, np.inf), "samples": (0, True, np.inf), "examples": (0, False, np.inf),
 } | {name: (0, False, np.inf) for name in POSITIVE}
 
 
@@ -64,6 +66,8 @@ def validate(config: Mapping[str, Any]) -> None:
         raise ValueError("the length of the warmup is config.warmup_steps, not warmup_args.warmup_steps")
     for changes in sweep.expand(config):
         run = sweep.assign(config, changes)
+        for key in changes.keys() & KEYS.keys():
+            _check_type(key, run[key], KEYS[key])
         for name, value in _numbers(run):
             _check_bound(name, value)
         knobs = run_knobs(run, num_steps=1, train_size=1)  # concrete, so that every function checks its own
@@ -174,7 +178,7 @@ def _exactly_one(config: Mapping[str, Any], keys: tuple[str, ...]) -> None:
 def _numbers(config: Mapping[str, Any]):
     """Every number of a config by its name, those of the components among them."""
     for name, value in config.items():
-        if name in sweep.COMPONENTS:
+        if name in (*sweep.COMPONENTS, "decoding"):
             yield from _numbers(value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, value

@@ -19,7 +19,7 @@ PLAIN_SECONDS = 10  # without a terminal: at most this long between two lines of
 
 
 class MetricsLog:
-    """`metrics.jsonl`, `timing.jsonl` and TensorBoard events, append-only.
+    """`metrics.jsonl`, `timing.jsonl`, `texts.jsonl` and TensorBoard events, append-only.
 
     Args:
       workdir: folder of the run.
@@ -28,7 +28,7 @@ class MetricsLog:
       step: updates that the kept lines cover; later TensorBoard events are purged.
     """
 
-    FILES = ("metrics.jsonl", "timing.jsonl")
+    FILES = ("metrics.jsonl", "timing.jsonl", "texts.jsonl")
 
     def __init__(self, workdir: Path, positions: dict[str, int], step: int):
         self._files = {}
@@ -47,6 +47,10 @@ class MetricsLog:
         board = self._board(run)
         for key, value in values.items():
             board.add_scalar(key, float(value), step)
+
+    def write_text(self, step: int, run: int, texts: dict[str, str]):
+        """Appends a line of texts to `texts.jsonl`."""
+        self._files["texts.jsonl"].write(json.dumps({"step": step, "run": run} | texts).encode() + b"\n")
 
     def sync(self) -> dict[str, int]:
         """Brings every line to the disk; returns the length of each file in bytes."""
@@ -125,6 +129,12 @@ def read_lines(path: Path) -> list[dict]:
 def read_json(path: Path):
     """The content of a JSON file."""
     return json.loads(path.read_text())
+
+
+def signature(workdir: Path) -> str | None:
+    """How the BLEU of a run was computed, as sacrebleu puts it; None if none was."""
+    lines = read_lines(workdir / "texts.jsonl")
+    return lines[-1].get("signature") if lines else None
 
 
 def write_json(path: Path, content) -> None:

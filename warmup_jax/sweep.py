@@ -12,31 +12,51 @@ from warmup_jax.train_step import Knobs
 
 FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
 COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "transforms_args")
+# What changes the program or a shape: besides the model's own arguments and the components' integers,
+# booleans and strings. A sweep over these is an outer loop, one compilation for each value.
+STATIC = ("batch_size", "optimizer", "schedule", "warmup", "combination", "recipe")
 
 
 def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The knobs that each run changes: one dict a run, [{}] without a sweep.
+    """What each run changes in the config: one dict a run, [{}] without a sweep.
 
-    `config["sweep"]` maps names of knobs to tuples of values, and `seeds` to a
-    number n of seeds counted from the config's own; None sweeps nothing. The
-    runs are their product, seeds varying fastest.
+    `config["sweep"]` maps names to tuples of values, and `seeds` to a number n
+    of seeds counted from the config's own; None sweeps nothing. The runs are
+    their product: static names outermost, so that the runs of one program
+    follow one another, and seeds innermost.
 
     Raises:
-      ValueError: for a knob that is unknown or static, no value, or a value of the wrong type.
+      ValueError: for a name that is unknown or fixed, no value, or a value of the wrong type.
 
-    >>> expand({"seed": 0, "peak_lr": 0.1, "sweep": {"peak_lr": (0.1, 1.0), "seeds": 2},
-    ...         "optimizer_args": {}, "warmup_args": {}, "schedule_args": {}, "recipe_args": {},
-    ...         "transforms_args": {}})[1:3]
-    [{'peak_lr': 0.1, 'seed': 1}, {'peak_lr': 1.0, 'seed': 0}]
+    >>> expand({"seed": 0, "peak_lr": 0.1, "model": {"depth": 8}, "optimizer_args": {},
+    ...         "warmup_args": {}, "schedule_args": {}, "recipe_args": {}, "transforms_args": {},
+    ...         "sweep": {"peak_lr": (0.1, 1.0), "depth": (8, 14), "seeds": 2}})[1:3]
+    [{'depth': 8, 'peak_lr': 0.1, 'seed': 1}, {'depth': 8, 'peak_lr': 1.0, 'seed': 0}]
     """
     axes = {name: values for name, values in config["sweep"].items() if values is not None}
     seeds = axes.pop("seeds", None)
     if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
         raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {seeds!r}")
     axes = {name: _values(config, name, values) for name, values in axes.items()}
+    axes = dict(sorted(axes.items(), key=lambda axis: not is_static(config, axis[0])))
     if seeds is not None:
         axes["seed"] = tuple(range(config["seed"], config["seed"] + seeds))
     return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def is_static(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a swept name changes the program, and not a number that it traces."""
+    if name in (*FLAT, "seed"):
+        return False
+    home = _home(config, name)
+    return home is config or home is config["model"] or not (home[name] is None or is_traced(home[name]))
+
+
+def programs(config: Mapping[str, Any], changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], range]]:
+    """The runs by the program they share: the static changes of each program, and its runs."""
+    static = [{name: value for name, value in run.items() if is_static(config, name)} for run in changes]
+    firsts = [run for run in range(len(static)) if run == 0 or static[run] != static[run - 1]]
+    return [(static[first], range(first, last)) for first, last in zip(firsts, [*firsts[1:], len(static)])]
 
 
 def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,9 +96,9 @@ def stack(knobs: list[Knobs]) -> Knobs:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *knobs)
 
 
-def groups(count: int, size: int) -> list[range]:
-    """The runs 0 .. count - 1 in groups of `size`; the last may be smaller."""
-    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+def groups(runs: range, size: int) -> list[range]:
+    """Consecutive runs in groups of `size`; the last may be smaller."""
+    return [runs[first:first + size] for first in range(0, len(runs), size)]
 
 
 def _copy(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,13 +113,13 @@ def _homes(config: Mapping[str, Any]):
         stack += [value for value in home.values() if isinstance(value, Mapping)]
 
 
-def _home(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The dict that holds a knob: the config itself for a flat one."""
-    homes = [home for home in _homes(config) if name in home]
-    if name in (*FLAT, "seed"):
+def _home(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The dict that holds what a name changes: a component's arguments, the model's, or the config itself."""
+    homes = [home for home in (*_homes(config), config["model"]) if name in home]
+    if name in (*FLAT, *STATIC, "seed"):
         homes = [config]
     if len(homes) != 1:
-        known = {*FLAT, "seeds", *(arg for home in _homes(config) for arg in home)}
+        known = {*FLAT, *STATIC, "seeds", *config["model"], *(arg for home in _homes(config) for arg in home)}
         raise registry.unknown("knob to sweep" if not homes else f"one of {len(homes)} knobs", name, known)
     return homes[0]
 
@@ -108,11 +128,11 @@ def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
     """The values of one axis, checked and of the knob's type."""
     if name == "seed":
         raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
-    home = _home(config, name)
+    static = is_static(config, name)
     if not isinstance(values, (tuple, list)) or not values:
         raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
-    if home is not config and home[name] is not None and not is_traced(home[name]):
-        raise ValueError(f"{name} is static ({home[name]!r}): it changes the program and cannot be swept")
+    if static:
+        return tuple(values)  # whatever they are for checks them
     kind = int if name == "warmup_steps" else float
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, kind)):

@@ -40,7 +40,7 @@ class Program(NamedTuple):
     """The static part of a run: what a compilation depends on."""
     init: Callable       # key -> (params, stats)
     apply: Callable      # (params, stats, inputs, *, train, key) -> (logits, stats)
-    prepare: Callable    # (arrays, batch, key, train) -> {"inputs", "labels"[, "weights"]}
+    prepare: Callable    # (arrays, batch, key, train) -> {"inputs", "labels"[, "weights"]}; labels [B] or [B, T]
     optimizer: Callable  # Knobs -> optax.GradientTransformation
 
 
@@ -66,7 +66,8 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
 
     Loss, accuracy and gradient norm are of the parameters before the update;
     the learning rate is the one that the update applied; the gradient norm is
-    taken before clipping.
+    taken before clipping. Where labels are sequences, loss and accuracy are
+    means over tokens, and the metrics hold their number without padding.
 
     Returns:
       The state after the update, and scalar metrics by name.
@@ -75,18 +76,19 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
         key = jax.random.fold_in(_stream(knobs, 1), state.step)
         logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
         loss, accuracy, total = _sums(logits, batch, knobs.label_smoothing)
-        return loss / total, (stats, accuracy / total)
+        return loss / total, (stats, accuracy / total, total)
 
-    (loss, (stats, accuracy)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    (loss, (stats, accuracy, total)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy)
     grad_norm = optax.tree.norm(grads)
     step = state.step + 1
     fails_first = ~jnp.isfinite(loss + grad_norm) & (state.diverged_at == NEVER)
     state = TrainState(step, optax.apply_updates(state.params, updates), stats, opt_state,
                        jnp.where(fails_first, step, state.diverged_at))
-    return state, {"train/loss": loss, "train/accuracy": accuracy,
-                   "opt/learning_rate": transforms.current_learning_rate(opt_state),
-                   "opt/grad_norm": grad_norm}
+    metrics = {"train/loss": loss, "train/accuracy": accuracy,
+               "opt/learning_rate": transforms.current_learning_rate(opt_state),
+               "opt/grad_norm": grad_norm}
+    return state, metrics | ({"train/tokens": total} if batch["labels"].ndim > 1 else {})
 
 
 def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy):
@@ -152,11 +154,16 @@ def each_run(function: Callable, in_axes: tuple) -> Callable:
 
 
 def _sums(logits, batch: dict, label_smoothing):
-    """Weighted sums of cross-entropy, correct predictions and weights; logits [..., K], labels [...]."""
-    log_probs = jax.nn.log_softmax(logits)
-    of_label = jnp.take_along_axis(log_probs, batch["labels"][..., None], axis=-1)[..., 0]
-    losses = -(1 - label_smoothing) * of_label - label_smoothing * log_probs.mean(-1)
-    correct = (logits.argmax(-1) == batch["labels"]) & jnp.isfinite(of_label)
+    """Weighted sums of cross-entropy, correct predictions and weights; logits [..., K], labels [...].
+
+    With the target distribution (1 - s) onehot + s / K the cross-entropy is
+    logsumexp(logits) - (1 - s) logits[label] - s mean(logits): no array of
+    log-probabilities, which for a large vocabulary would be most of the memory.
+    """
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    of_label = jnp.take_along_axis(logits, batch["labels"][..., None], axis=-1)[..., 0]
+    losses = normaliser - (1 - label_smoothing) * of_label - label_smoothing * logits.mean(-1)
+    correct = (logits.argmax(-1) == batch["labels"]) & jnp.isfinite(normaliser)
     weights = batch.get("weights", jnp.ones_like(losses))
     # `where`, not a product: padding that is not finite must not leak into the sum
     masked = lambda values: jnp.where(weights > 0, weights * values, 0).sum()
