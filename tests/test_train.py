@@ -51,7 +51,7 @@ TRANSLATE = "--config=configs/transformer_warmup.py"
     ([CONFIG, "--config.sweep.batch_size=(8,0)"], "batch_size must be above 0, got 0"),
     ([TRANSLATE, "--config.model.heads=3"], "heads=3"),
     ([TRANSLATE, "--config.sweep.norm=('post','before')"], "norm='before'"),
-    ([TRANSLATE, "--config.dataset.source_length=1000"], "source length=1000; allowed: at most max_positions=512"),
+    ([TRANSLATE, "--config.dataset.source_length=1000"], "source length of input_shape=1000; allowed: at most max_positions=512"),
     ([TRANSLATE, "--config.dataset.tokenizer=words"], "tokenizer"),
     ([TRANSLATE, "--config.decoding.beams=0"], "beams must be above 0, got 0"),
     ([TRANSLATE, "--config.decoding.name=beem"], "did you mean 'beam'"),

@@ -228,7 +228,8 @@ def summarise(job: Job, workdir: Path, clock: Clock) -> dict:
             "run": run, "label": sweep.label(changes), "changes": changes, "steps": mine[-1]["step"],
             "final": {key: logs.json_number(value) for key, value in final.items()
                       if key != "train/diverged_at"},
-            "highest_rate": max(line["opt/learning_rate"] for line in mine if "opt/learning_rate" in line),
+            "highest_rate": logs.json_number(max(line["opt/learning_rate"] for line in mine
+                                                 if "opt/learning_rate" in line)),
             "best": {"step": best["step"], "eval/accuracy": best["eval/accuracy"]},
             "diverged_at": final.get("train/diverged_at"),
         })
