@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "optimizers": ("registry", "schedules", "transforms"),
     "models": ("registry",),
     "data": ("registry",),
+    "diagnostics": ("registry",),
     "train_step": ("transforms",),
     "sweep": ("registry", "train_step"),
     "config": ("optimizers", "registry", "schedules", "sweep", "train_step"),

@@ -1,0 +1,97 @@
+"""Alignment of representations and its invariances; distance of weights; gain on two batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from toynetwork import jit, loss, make_batch, make_params, outputs, stack
+from warmup_jax.diagnostics import Probe, early_overfitting, linear_cka, weight_distance
+from warmup_jax.diagnostics.overfitting import probe_early_overfitting
+from warmup_jax.diagnostics.similarity import probe_representation, probe_weight_distance
+
+cka, quick_loss = jit(linear_cka), jit(loss)
+
+
+def draw(seed, rows, columns, mean=0.0):
+    return np.random.default_rng(seed).normal(mean, 1, size=(rows, columns)).astype(np.float32)
+
+
+def rotation(seed, size):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0].astype(np.float32)
+
+
+def by_gram(x, y):
+    """HSIC of the centred Gram matrices, over those with themselves (Kornblith et al. 2019, equation 3)."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    centre = np.eye(len(x)) - 1 / len(x)
+    k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return np.trace(k @ m) / np.sqrt(np.trace(k @ k) * np.trace(m @ m))
+
+
+@pytest.mark.parametrize("rows, columns, others", [(40, 5, 7), (6, 20, 30), (20, 5, 30)])
+def test_cka_is_the_gram_formula_and_does_not_see_rotation_or_scale(rows, columns, others):
+    x, y = draw(0, rows, columns, mean=3.0), draw(1, rows, others)
+    y[:, :3] += x[:, :3]
+    expected = by_gram(x, y)
+    assert 0.05 < expected < 0.95
+    assert cka(x, y) == pytest.approx(expected, rel=1e-4)
+    turned = 1e10 * x @ rotation(2, columns) + 5, 1e-10 * y @ rotation(3, others)
+    assert cka(*turned) == pytest.approx(expected, rel=1e-3)
+    assert cka(x, x @ rotation(4, columns)) == pytest.approx(1, rel=1e-4)
+
+
+def test_cka_of_unrelated_or_constant_representations():
+    assert cka(draw(0, 4000, 3), draw(1, 4000, 3)) < 0.01
+    assert jnp.isnan(cka(jnp.ones((5, 2)), draw(0, 5, 2)))
+    with pytest.raises(ValueError, match="representations of 4 and 5 examples; allowed: the same"):
+        linear_cka(jnp.ones((4, 2)), jnp.ones((5, 2)))
+
+
+def test_distance_of_weights():
+    reference = {"a": jnp.array([3.0, 4.0]), "decoder": {"w": jnp.ones((2, 3))}, "zero": jnp.zeros(2)}
+    params = {"a": jnp.array([3.0, 4.5]), "decoder": {"w": jnp.ones((2, 3)).at[1].add(1)}, "zero": jnp.ones(2)}
+    found = jit(lambda: weight_distance(params, reference, "init", layers=True))()
+    expected = {"": (np.sqrt(0.25 + 3 + 2), np.sqrt(5.25 / 31)), "/a": (0.5, 0.1), "/decoder_0": (0, 0),
+                "/decoder_1": (np.sqrt(3), 1), "/zero": (np.sqrt(2), np.inf)}
+    assert set(found) == {f"diag/{kind}distance_init{layer}" for kind in ("", "relative_") for layer in expected}
+    for layer, (absolute, relative) in expected.items():
+        assert found[f"diag/distance_init{layer}"] == pytest.approx(absolute, abs=1e-6)
+        assert found[f"diag/relative_distance_init{layer}"] == pytest.approx(relative, abs=1e-6)
+
+
+def test_probes_compare_with_each_reference():
+    params, earlier, batch = make_params(0), make_params(1), make_batch(0)
+    probe = Probe(params, (), 0.1, {}, loss, batch, references={"init": earlier, "now": params}, outputs=outputs)
+    found, carry = jit(lambda: probe_representation(probe))()
+    assert carry is None and set(found) == {f"diag/cka_{name}/{layer}" for name in probe.references
+                                            for layer in ("hidden", "head")}
+    then = by_gram(outputs(params, batch)["hidden"], outputs(earlier, batch)["hidden"])
+    assert found["diag/cka_init/hidden"] == pytest.approx(then, rel=1e-4)
+    assert found["diag/cka_now/head"] == pytest.approx(1, rel=1e-4)
+    found, _ = jit(lambda: probe_weight_distance(probe, layers=False))()
+    assert found["diag/distance_now"] == 0 and found["diag/relative_distance_init"] > 0.5 and len(found) == 4
+
+
+def test_gain_on_the_batch_used_and_on_another():
+    """A step on |w - b|^2 / 2 from 0 to the batch's own b wins b^2 / 2 there, and b (2 c - b) / 2 on the batch c."""
+    def half_square(params, batch):
+        return 0.5 * jnp.sum((params - batch) ** 2)
+    used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 2.0), jnp.full(1, 2.0), jnp.ones(1))
+    assert (used, fresh, ratio) == (2, 0, 0)
+    used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 6.0), jnp.full(1, 2.0), jnp.ones(1))
+    assert (used, fresh, ratio) == (-6, -12, 2)  # overshoot: the ratio alone does not tell it
+
+    params, before = stack(make_params(0), make_params(1)), stack(make_params(1), make_params(2))
+    batch, fresh = make_batch(0), make_batch(1)
+
+    def measure(params, before):
+        return probe_early_overfitting(Probe(params, (), 0.1, {}, loss, batch, before=before, used_batch=batch,
+                                             fresh_batch=fresh))[0]
+    found = jit(jax.vmap(measure))(params, before)
+    for lane in range(2):
+        earlier, later = make_params(lane + 1), make_params(lane)
+        for name, of in (("used", batch), ("fresh", fresh)):
+            assert found[f"diag/decrease_{name}"][lane] == pytest.approx(
+                float(quick_loss(earlier, of) - quick_loss(later, of)), rel=1e-4)
+    np.testing.assert_allclose(found["diag/decrease_ratio"], found["diag/decrease_fresh"] / found["diag/decrease_used"])

@@ -1,0 +1,123 @@
+"""Diagnostics: what a run's literature argues about, measured while it trains, as pure functions.
+
+Each file has plain functions of trees and arrays, and their forms `step_...(step)` and `probe_...(probe)` that a
+config chooses by name from `DIAGNOSTICS`. All of them can be jitted and mapped over runs. To add one, write it in a
+file of its own and enter it here. In use:
+
+    check(name, args, offered)                  # before anything is compiled, for each of them
+    measure_step(chosen, Step(...))             # in the train step; {} for none of this kind
+    carries = start_carries(chosen, params)     # with the first state; a part of what a loop carries
+    metrics, carries = measure_probe(chosen, Probe(...), carries)
+
+with `chosen` a dict of name -> its arguments.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from warmup_jax import registry
+from warmup_jax.diagnostics.adaptivity import (
+    adaptive_rate, effective_rate, probe_adaptive_rate, rectifier, rho, second_moment)
+from warmup_jax.diagnostics.critical import critical_rate, probe_critical_rate
+from warmup_jax.diagnostics.curvature import (
+    Spectrum, adam_edge, adam_preconditioner, edge, hessian_vector_product, preconditioned, preconditioned_sharpness,
+    probe_preconditioned_sharpness, probe_sharpness, sharpness, stability_ratio, top_eigenvalues)
+from warmup_jax.diagnostics.layers import by_layer, each_layer
+from warmup_jax.diagnostics.noise import Noise, gradient_noise, noise_of_gradients, probe_gradient_noise
+from warmup_jax.diagnostics.norms import (
+    angle, norm_by_layer, norms, relative_norm, relative_update, step_norms, step_relative_update)
+from warmup_jax.diagnostics.overfitting import early_overfitting, probe_early_overfitting
+from warmup_jax.diagnostics.similarity import linear_cka, probe_representation, probe_weight_distance, weight_distance
+from warmup_jax.diagnostics.subjects import Diagnostic, Probe, Step
+from warmup_jax.diagnostics.units import dead_units, probe_dead_units, probe_token_variance, token_variance
+
+__all__ = [
+    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step",
+    "adam_edge", "adam_preconditioner", "adaptive_rate", "angle", "by_layer", "check", "critical_rate", "dead_units",
+    "each_layer", "early_overfitting", "edge", "effective_rate", "gradient_noise", "hessian_vector_product",
+    "linear_cka", "measure_probe", "measure_step", "noise_of_gradients", "norm_by_layer", "norms", "preconditioned",
+    "preconditioned_sharpness", "rectifier", "relative_norm", "relative_update", "rho", "second_moment", "sharpness",
+    "stability_ratio", "start_carries", "token_variance", "top_eigenvalues", "weight_distance",
+]
+
+
+def _zeros(params):
+    """A start that `top_eigenvalues` replaces by a random one."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def _no_rate(params):
+    """A start that `probe_critical_rate` replaces by its guess."""
+    return jnp.zeros([])
+
+
+DIAGNOSTICS = {
+    "norms": Diagnostic("step", step_norms),
+    "relative_update": Diagnostic("step", step_relative_update),
+    "sharpness": Diagnostic("probe", probe_sharpness, start=_zeros),
+    "preconditioned_sharpness": Diagnostic(
+        "probe", probe_preconditioned_sharpness, ("beta1", "beta2", "eps"), start=_zeros),
+    "gradient_noise": Diagnostic("probe", probe_gradient_noise),
+    "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("beta2", "eps")),
+    "early_overfitting": Diagnostic("probe", probe_early_overfitting, ("before", "used_batch", "fresh_batch")),
+    "weight_distance": Diagnostic("probe", probe_weight_distance, ("references",)),
+    "representation": Diagnostic("probe", probe_representation, ("outputs", "references")),
+    "dead_units": Diagnostic("probe", probe_dead_units, ("relus",)),
+    "token_variance": Diagnostic("probe", probe_token_variance, ("outputs",)),
+    "critical_rate": Diagnostic("probe", probe_critical_rate, start=_no_rate),
+}
+
+# What a run lacks, where a diagnostic needs it.
+LACKS = {
+    "beta1": "an optimizer with beta1", "beta2": "an optimizer with beta2", "eps": "an optimizer with eps",
+    "relus": "a model with ReLU units", "outputs": "a model that shows the outputs of its layers",
+    "before": "the parameters before the update", "used_batch": "the batch of the update",
+    "fresh_batch": "a batch that was not trained on", "references": "the parameters of an earlier moment",
+}
+
+
+def check(name: str, args: Mapping[str, Any], offered: Collection[str]) -> None:
+    """Raises a ValueError if a diagnostic is not known, its arguments are not its own, or the run lacks what it needs.
+
+    Args:
+      name: of `DIAGNOSTICS`.
+      args: exactly its own arguments.
+      offered: the optional fields of `Probe` that the run fills, and the numbers that its optimizer has by name.
+    """
+    diagnostic = registry.lookup("diagnostic", DIAGNOSTICS, name)
+    registry.check_arguments(f"diagnostic {name!r}", diagnostic.function, args, (diagnostic.kind,))
+    missing = [LACKS[need] for need in diagnostic.needs if need not in offered]
+    if missing:
+        raise ValueError(f"diagnostic {name!r} needs {' and '.join(missing)}")
+
+
+def of_kind(chosen: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, Mapping[str, Any]]:
+    """Those of the chosen diagnostics that are of a kind, "step" or "probe"."""
+    return {name: args for name, args in chosen.items() if DIAGNOSTICS[name].kind == kind}
+
+
+def measure_step(chosen: Mapping[str, Mapping[str, Any]], step: Step) -> dict[str, jax.Array]:
+    """The metrics of the chosen diagnostics that look at an update; {} if there are none."""
+    metrics = {}
+    for name, args in of_kind(chosen, "step").items():
+        metrics |= DIAGNOSTICS[name].function(step, **args)
+    return metrics
+
+
+def start_carries(chosen: Mapping[str, Mapping[str, Any]], params: Any) -> dict[str, Any]:
+    """What the chosen diagnostics carry from one probe to the next, before the first; name -> tree."""
+    return {name: DIAGNOSTICS[name].start(params) for name in of_kind(chosen, "probe") if DIAGNOSTICS[name].start}
+
+
+def measure_probe(chosen: Mapping[str, Mapping[str, Any]], probe: Probe, carries: Mapping[str, Any]):
+    """(metrics, carries) of the chosen diagnostics that probe a state, each with its own carry."""
+    metrics, carries = {}, dict(carries)
+    for name, args in of_kind(chosen, "probe").items():
+        found, carry = DIAGNOSTICS[name].function(probe._replace(carry=carries.get(name)), **args)
+        metrics |= found
+        if name in carries:
+            carries[name] = carry
+    return metrics, carries

@@ -1,0 +1,223 @@
+"""Curvature of the loss: largest eigenvalues of the Hessian, plain and as Adam's preconditioner sees it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from warmup_jax.diagnostics.adaptivity import second_moment
+from warmup_jax.diagnostics.subjects import Probe
+
+STRAY = 0.1  # length of the random part of a start vector beside 1 of the given one
+
+
+class Spectrum(NamedTuple):
+    """The upper end of a spectrum, as a Krylov space sees it."""
+    values: jax.Array  # [count], the largest first; NaN where the space has fewer
+    vector: Any        # tree: the unit Ritz vector of the largest
+    error: jax.Array   # some eigenvalue lies within this distance of the largest
+
+
+def hessian_vector_product(loss: Callable, params: Any) -> Callable:
+    """tree -> Hessian of `loss` at `params` times the tree, by forward over reverse mode.
+
+    The gradient is linearised once (1 forward and 1 backward pass), so that it is not computed again in a loop;
+    a product then costs about 2 forward and 2 backward passes.
+    """
+    _, product = jax.linearize(jax.grad(loss), params)
+    return product
+
+
+def lanczos(matvec: Callable, start_N: jax.Array, iterations: int, unroll: bool):
+    """Lanczos with full reorthogonalisation; the one function that knows matfree.
+
+    Returns:
+      The basis [K, N] of the Krylov space, the Hessenberg matrix [K, K] and the residual [N]. From where the space
+      is exhausted on, they are NaN or noise.
+    """
+    from matfree import decomp
+
+    def product(vector_N):
+        with jax.disable_jit(False) if unroll else contextlib.nullcontext():
+            return matvec(vector_N)
+
+    # Without jit a loop with a known number of turns is a Python loop, here that around the products alone.
+    with jax.disable_jit() if unroll else contextlib.nullcontext():
+        # Accelerators round the operands of products to 8 or 10 bits unless told not to; that gives no basis.
+        with jax.default_matmul_precision("highest"):
+            found = decomp.hessenberg(iterations, reortho="full", custom_vjp=False)(product, start_N)
+    return found.Q_tall, found.J_small, found.residual
+
+
+def top_eigenvalues(matvec: Callable, start: Any, iterations: int, count: int = 1, unroll: bool = False) -> Spectrum:
+    """The `count` largest (algebraic) eigenvalues of a symmetric linear map on trees, by Lanczos.
+
+    The start is mixed with a fixed pseudo-random direction, so that it never lies in an invariant subspace: a warm
+    start that is an eigenvector does not hide a larger eigenvalue. A start of zeros, or one that is not finite, is
+    replaced by that direction. A repeated eigenvalue may be found once only.
+
+    Args:
+      matvec: tree -> tree, symmetric.
+      start: tree of the same shapes; the Ritz vector of the last time saves iterations.
+      iterations: products to spend, K; no more than there are dimensions are used.
+      count: 1 to iterations.
+      unroll: no loop around the products, which costs compilation time and saves run time where a loop makes
+        products slow.
+
+    Returns:
+      A `Spectrum`; all of it NaN if the map gives values that are not finite.
+
+    Raises:
+      ValueError: for a `count` or `iterations` out of range.
+
+    Cost: `iterations` products, and memory for as many vectors.
+
+    Source: Lanczos, "An iteration method for the solution of the eigenvalue problem", 1950; the use of the method
+    for Hessians of networks: Ghorbani, Krishnan and Xiao, "An Investigation into Neural Net Optimization via Hessian
+    Eigenvalue Density", 2019.
+    """
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}; allowed: 1 and more")
+    if not 1 <= count <= iterations:
+        raise ValueError(f"count={count}; allowed: 1 to iterations={iterations}")
+    start_N, unravel = ravel_pytree(start)
+    steps = min(iterations, start_N.size)
+    start_N = _mixed(start_N)
+    basis_KxN, hessenberg_KxK, residual_N = lanczos(
+        lambda vector_N: ravel_pytree(matvec(unravel(vector_N)))[0], start_N, steps, unroll)
+
+    # The space ends where a residual is 0 up to rounding. What comes after is set apart at -4, below all others.
+    size = jnp.max(jnp.where(jnp.isfinite(hessenberg_KxK), jnp.abs(hessenberg_KxK), 0))
+    size = jnp.where(size > 0, size, 1)
+    grows = jnp.diagonal(hessenberg_KxK, -1) > 4 * jnp.finfo(start_N.dtype).eps * size
+    alive_K = jnp.cumprod(jnp.isfinite(jnp.diagonal(hessenberg_KxK)) & jnp.append(True, grows)).astype(bool)
+    projected_KxK = jnp.where(alive_K[:, None] & alive_K, (hessenberg_KxK + hessenberg_KxK.T) / (2 * size), 0)
+    values_K, vectors_KxK = jnp.linalg.eigh(projected_KxK - 4 * jnp.diag(~alive_K))
+
+    valid = jnp.arange(count) < alive_K.sum()
+    values = jnp.where(valid, jnp.append(size * values_K[::-1], jnp.full(count, jnp.nan))[:count], jnp.nan)
+    weights_K = vectors_KxK[:, -1]
+    vector_N = jnp.matmul(weights_K, jnp.where(alive_K[:, None], basis_KxN, 0), precision="highest")
+    error = jnp.where(alive_K.all(), jnp.linalg.norm(residual_N) * jnp.abs(weights_K[-1]), 0)
+    return Spectrum(values, unravel(jnp.where(valid[0], vector_N, jnp.nan)), jnp.where(valid[0], error, jnp.nan))
+
+
+def sharpness(loss: Callable, params: Any, start: Any, iterations: int, unroll: bool = False):
+    """(largest eigenvalue of the Hessian of `loss`, its Ritz vector), as `top_eigenvalues`.
+
+    Source: Gilmer et al., "A Loss Curvature Perspective on Training Instability in Deep Learning", 2021.
+    Measures: the state given. Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
+    """
+    found = top_eigenvalues(hessian_vector_product(loss, params), start, iterations, unroll=unroll)
+    return found.values[0], found.vector
+
+
+def preconditioned(product: Callable, preconditioner: Any) -> Callable:
+    """P^-1/2 A P^-1/2 for a symmetric map A on trees and a diagonal P, a tree of positive numbers.
+
+    It is symmetric, and has the eigenvalues of P^-1 A.
+    """
+    root = jax.tree.map(lambda p: jax.lax.rsqrt(p), preconditioner)
+
+    def scale(tree):
+        return jax.tree.map(jnp.multiply, root, tree)
+    return lambda tree: scale(product(scale(tree)))
+
+
+def preconditioned_sharpness(loss: Callable, params: Any, preconditioner: Any, start: Any, iterations: int,
+                             unroll: bool = False):
+    """(largest eigenvalue of P^-1/2 H P^-1/2, its Ritz vector in those coordinates), as `sharpness`.
+
+    Source: Cohen et al., "Adaptive Gradient Methods at the Edge of Stability", 2022.
+    """
+    product = preconditioned(hessian_vector_product(loss, params), preconditioner)
+    found = top_eigenvalues(product, start, iterations, unroll=unroll)
+    return found.values[0], found.vector
+
+
+def adam_preconditioner(nu: Any, count, beta1, beta2, eps) -> Any:
+    """P = (1 - beta1^t) (sqrt(v / (1 - beta2^t)) + eps): Adam's update is -lr m / P. A tree like `nu`.
+
+    t is the number of updates in `nu`. At t = 0 there is no preconditioner, and it is NaN. For RAdam it is P before
+    rectification. Kalra and Barkeshli, "Why Warmup the Learning Rate?", 2024, print v without its root (equation 6);
+    the update has the root, and so do Cohen et al. 2022.
+    """
+    return jax.tree.map(lambda v: (1 - beta1 ** count) * (jnp.sqrt(v / (1 - beta2 ** count)) + eps), nu)
+
+
+def stability_ratio(learning_rate, sharpness):
+    """lr sharpness / 2: above 1 gradient descent without momentum diverges on a quadratic."""
+    return learning_rate * sharpness / 2
+
+
+def edge(learning_rate, momentum=0.0, nesterov: bool = False):
+    """The sharpness above which gradient descent with momentum diverges on a quadratic.
+
+    (2 + 2 m) / lr for v <- m v + g, w <- w - lr v; with Nesterov's momentum that over 1 + 2 m.
+    Source: Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", 2021.
+    """
+    return (2 + 2 * momentum) / ((1 + 2 * momentum if nesterov else 1) * learning_rate)
+
+
+def adam_edge(learning_rate, beta1):
+    """The preconditioned sharpness above which Adam is unstable: (2 + 2 beta1) / ((1 - beta1) lr), 38 / lr at 0.9.
+
+    Source: Cohen et al., "Adaptive Gradient Methods at the Edge of Stability", 2022.
+    """
+    return (2 + 2 * beta1) / ((1 - beta1) * learning_rate)
+
+
+def probe_sharpness(probe: Probe, *, iterations: int, count: int):
+    """`diag/sharpness`, `diag/eigenvalue_2` to `_count`, `diag/sharpness_error`, `diag/stability_ratio`.
+
+    With a `momentum` also `diag/edge_ratio`, the sharpness over its threshold `edge`; 1 is the edge of stability.
+
+    Measures: the loss on `probe.batch` after the last update; ratios with the rate of that update. Carries the Ritz
+    vector. Cost: 1 forward and 1 backward pass, and about 2 of each an iteration; 3 iterations follow a slow change,
+    a first value to 1 % takes 10 to 20.
+    """
+    product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
+    found = top_eigenvalues(product, probe.carry, iterations, count, probe.unroll)
+    metrics = {"diag/sharpness": found.values[0], "diag/sharpness_error": found.error,
+               "diag/stability_ratio": stability_ratio(probe.learning_rate, found.values[0])}
+    metrics |= {f"diag/eigenvalue_{i + 1}": found.values[i] for i in range(1, count)}
+    if "momentum" in probe.numbers:
+        threshold = edge(1.0, probe.numbers["momentum"], probe.numbers.get("nesterov", False))
+        metrics["diag/edge_ratio"] = probe.learning_rate * found.values[0] / threshold
+    return metrics, found.vector
+
+
+def probe_preconditioned_sharpness(probe: Probe, *, iterations: int):
+    """`diag/preconditioned_sharpness`, its `_error`, and `diag/preconditioned_edge_ratio` to `adam_edge`.
+
+    Measures: the loss on `probe.batch` after the last update, with the preconditioner of that update; NaN before the
+    first. Carries the Ritz vector in the coordinates of the preconditioner.
+
+    Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
+
+    Raises:
+      ValueError: if the optimizer state has not exactly one second moment, of all parameters.
+    """
+    nu, count = second_moment(probe.opt_state)
+    if jax.tree.structure(nu) != jax.tree.structure(probe.params):
+        raise ValueError("preconditioned_sharpness: the optimizer has a second moment of a part of the parameters only")
+    beta1, beta2, eps = (probe.numbers[name] for name in ("beta1", "beta2", "eps"))
+    product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
+    product = preconditioned(product, adam_preconditioner(nu, count, beta1, beta2, eps))
+    found = top_eigenvalues(product, probe.carry, iterations, unroll=probe.unroll)
+    return {"diag/preconditioned_sharpness": found.values[0], "diag/preconditioned_sharpness_error": found.error,
+            "diag/preconditioned_edge_ratio": probe.learning_rate * found.values[0] / adam_edge(1.0, beta1),
+            }, found.vector
+
+
+def _mixed(start_N):
+    """A unit vector near the given one and in no invariant subspace."""
+    stray_N = jax.random.normal(jax.random.key(0), start_N.shape, start_N.dtype)
+    stray_N = stray_N / jnp.linalg.norm(stray_N)
+    length = jnp.linalg.norm(start_N)
+    usable = jnp.isfinite(length) & (length > 0)
+    mixed_N = jnp.where(usable, start_N / jnp.where(usable, length, 1), 0) + STRAY * stray_N
+    return mixed_N / jnp.linalg.norm(mixed_N)

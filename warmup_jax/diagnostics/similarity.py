@@ -1,0 +1,82 @@
+"""Change since an earlier moment: of weights, and of the representations that they make."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from warmup_jax.diagnostics.layers import metrics, norm, ratio, wide
+from warmup_jax.diagnostics.subjects import Probe
+
+
+def linear_cka(x_NxD: jax.Array, y_NxE: jax.Array) -> jax.Array:
+    """Linear centred kernel alignment of two representations of N examples, in [0, 1].
+
+    |Y'X|^2 / (|X'X| |Y'Y|) for columns of mean 0, in Frobenius norms. It does not change under rotation or scaling of
+    either. With fewer examples than features the same number comes from the Gram matrices [N, N], <XX', YY'> /
+    (|XX'| |YY'|). NaN where a representation is the same for all examples.
+
+    Source: Kornblith et al., "Similarity of Neural Network Representations Revisited", 2019; for warmup: Gotmare et
+    al., "A Closer Look at Deep Learning Heuristics", 2019 (with CCA).
+    """
+    x_NxD, y_NxE = _centred(x_NxD), _centred(y_NxE)
+    size = x_NxD.shape[0]
+    if y_NxE.shape[0] != size:
+        raise ValueError(f"representations of {size} and {y_NxE.shape[0]} examples; allowed: the same")
+
+    def product(a, b):
+        return jnp.matmul(a, b, precision="highest")
+    if size < max(x_NxD.shape[1], y_NxE.shape[1]):
+        x_NxN, y_NxN = product(x_NxD, x_NxD.T), product(y_NxE, y_NxE.T)
+        common, own = jnp.sum(x_NxN * y_NxN), (x_NxN, y_NxN)
+    else:
+        common, own = jnp.sum(product(y_NxE.T, x_NxD) ** 2), (product(x_NxD.T, x_NxD), product(y_NxE.T, y_NxE))
+    return common / (jnp.linalg.norm(own[0]) * jnp.linalg.norm(own[1]))
+
+
+def distance(params: list, reference: list) -> jax.Array:
+    """|w - w_0| over lists of leaves."""
+    return norm([wide(w) - wide(w_0) for w, w_0 in zip(params, reference, strict=True)])
+
+
+def weight_distance(params: Any, reference: Any, name: str, *, layers: bool) -> dict[str, jax.Array]:
+    """`diag/distance_NAME`, |w - w_0|, and `diag/relative_distance_NAME`, over |w_0|; of all and of each layer.
+
+    The relative one of weights that were 0 is inf once they move. Measures: the two states given. Cost: no pass.
+    """
+    return (metrics(f"distance_{name}", distance, params, reference, layers=layers)
+            | metrics(f"relative_distance_{name}", lambda w, w_0: ratio(distance(w, w_0), norm(w_0)),
+                      params, reference, layers=layers))
+
+
+def probe_weight_distance(probe: Probe, *, layers: bool):
+    """`weight_distance` of the state after the last update from each of `probe.references`. No pass."""
+    found = {}
+    for name, reference in probe.references.items():
+        found |= weight_distance(probe.params, reference, name, layers=layers)
+    return found, None
+
+
+def probe_representation(probe: Probe):
+    """`diag/cka_NAME/LAYER`: linear CKA of each layer's output now and with the parameters of each reference.
+
+    An example is a row of `probe.batch`; what it makes of all its positions is one vector.
+
+    Measures: the state after the last update. Cost: 1 forward pass, and 1 a reference.
+    """
+    def rows(params):
+        return {layer: output.reshape(output.shape[0], -1)
+                for layer, output in probe.outputs(params, probe.batch).items()}
+    now, found = rows(probe.params), {}
+    for name, reference in probe.references.items():
+        then = rows(reference)
+        found |= {f"diag/cka_{name}/{layer}": linear_cka(now[layer], then[layer]) for layer in now}
+    return found, None
+
+
+def _centred(x_NxD):
+    """Columns of mean 0, scaled so that fourth powers neither overflow nor vanish."""
+    x_NxD = wide(x_NxD)
+    x_NxD = x_NxD - x_NxD.mean(0)
+    size = jnp.max(jnp.abs(x_NxD))
+    return x_NxD / jnp.where(size > 0, size, 1)
