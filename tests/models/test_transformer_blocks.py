@@ -32,7 +32,7 @@ def test_a_block_is_the_formula_of_its_placement(norm):
     x, memory = random_stream(), random_stream()[:, :3] + 1
     mask = jnp.ones((1, 5, 3), bool)
     for name in ("self_attention", "cross_attention", "ffn"):
-        for part, value in (("gate", 0.4), ("shortcut", jnp.arange(1.0, 9.0))):
+        for part, value in (("gate", jnp.array(0.4)), ("shortcut", jnp.arange(1.0, 9.0))):
             if hasattr(block, f"{name}_{part}"):
                 getattr(block, f"{name}_{part}").scale[...] = value
     actual = block(x, None, None, None, memory, mask)
