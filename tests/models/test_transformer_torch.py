@@ -60,7 +60,7 @@ def test_logits_are_those_of_torch(small_transformer, random_params, quick_jit, 
         positions = params[f"{stack}_positions"]["embedding"][: row.shape[1]]
         return torch.from_numpy(np.sqrt(WIDTH, dtype=np.float32) * params["tokens"]["embedding"][row] + positions)
 
-    source_padding, target_padding = (torch.from_numpy(segments == 0) for segments in (source_segments, target_segments))
+    source_padding, target_padding = [torch.from_numpy(rows == 0) for rows in (source_segments, target_segments)]
     with torch.no_grad():
         x = theirs(embedded("encoder", source), embedded("decoder", target),
                    tgt_mask=torch.triu(torch.ones(6, 6, dtype=torch.bool), 1), src_key_padding_mask=source_padding,

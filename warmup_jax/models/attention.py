@@ -36,20 +36,18 @@ class Attention(nnx.Module):
     def __call__(self, x_BxTxD, mask_BxTxT, rotation):
         """Self-attention; without a mask it is causal."""
         query_BxTxHxK = self._queries(x_BxTxD, rotation)
-        return self._attend(query_BxTxHxK, *self.keys_values(x_BxTxD, rotation), mask_BxTxT, self.kind)
+        return self._attend(query_BxTxHxK, *self.keys_values(x_BxTxD, rotation), mask_BxTxT)
 
     def across(self, x_BxTxD, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS):
         """Attention to the keys and values of a memory."""
-        return self._attend(self._queries(x_BxTxD, None), keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, self.kind)
+        return self._attend(self._queries(x_BxTxD, None), keys_BxSxHxK, values_BxSxHxK, mask_BxTxS)
 
     def extend(self, x_Bx1xD, cache, position, rotation):
         """Self-attention of one position to the cache's earlier ones and itself: (y [B, 1, D], the longer cache)."""
         new = dict(zip(("keys", "values"), self.keys_values(x_Bx1xD, rotation)))
         cache = {name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=1) for name in new}
         mask_1x1xL = (jnp.arange(cache["keys"].shape[1]) <= position)[None, None]
-        query_Bx1xHxK = self._queries(x_Bx1xD, rotation)
-        # One query gives a fused attention nothing to fuse.
-        return self._attend(query_Bx1xHxK, cache["keys"], cache["values"], mask_1x1xL, "own"), cache
+        return self._attend(self._queries(x_Bx1xD, rotation), cache["keys"], cache["values"], mask_1x1xL), cache
 
     def keys_values(self, x_BxSxD, rotation=None):
         """([B, S, H, K], [B, S, H, K]): what queries meet and what they get."""
@@ -65,7 +63,9 @@ class Attention(nnx.Module):
     def _normed(self, name, x_BxLxHxK):
         return getattr(self, name)(x_BxLxHxK) if self.qk_norm else x_BxLxHxK
 
-    def _attend(self, query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, kind):
+    def _attend(self, query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS):
+        # Decoding has one query a row, which gives a fused kernel nothing to fuse.
+        kind = self.kind if query_BxTxHxK.shape[1] > 1 else "own"
         y_BxTxHxK = attend(query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, kind)
         return self.out(y_BxTxHxK.reshape(*y_BxTxHxK.shape[:-2], -1))
 

@@ -67,7 +67,7 @@ class Block(nnx.Module):
         """
         across = lambda y: self.cross_attention.across(y, *self.cross_attention.keys_values(memory_BxSxD), mask_BxTxS)
         branches = {"self_attention": lambda y: self.self_attention(y, mask_BxTxT, rotation),
-                    "cross_attention": across, "ffn": self._feed_forward}  # fmt: skip
+                    "cross_attention": across, "ffn": self.ffn}  # fmt: skip
         for i, name in enumerate(self.sublayers):
             x_BxTxD = self._add(name, branches[name], x_BxTxD, None if keys is None else keys[i], variances)
         return x_BxTxD
@@ -80,14 +80,11 @@ class Block(nnx.Module):
             y_Bx1xD, extended["cache"] = self.self_attention.extend(y_Bx1xD, cache, position, rotation)
             return y_Bx1xD
 
-        branches = {"self_attention": extend, "ffn": self._feed_forward,
+        branches = {"self_attention": extend, "ffn": self.ffn,
                     "cross_attention": lambda y: self.cross_attention.across(y, *memory)}  # fmt: skip
         for name in self.sublayers:
             x_Bx1xD = self._add(name, branches[name], x_Bx1xD, None, None)
         return x_Bx1xD, extended["cache"]
-
-    def _feed_forward(self, y):
-        return self.ffn(y)
 
     def _add(self, name, branch, x, key, variances):
         y = branch(getattr(self, f"{name}_norm")(x) if self.norm in BEFORE else x)

@@ -90,7 +90,7 @@ class Stacks(nnx.Module):
         Args:
             name: of the stack.
             x_BxTxD: the stream before it.
-            keys: [N, sublayers], for dropout, or None.
+            keys: [N, 3], for the dropout of each block's sublayers, or None.
             context: what each block takes beside the stream and its keys.
         """
 
@@ -124,8 +124,8 @@ class Stacks(nnx.Module):
         before_M = jnp.var(x_BxTxD.astype(jnp.float32)) + jnp.cumsum(branches_NxU) - branches_NxU.ravel()
         omega_NxUxD = jnp.broadcast_to(jnp.sqrt(before_M).at[0].set(1.0).reshape(*branches_NxU.shape, 1),
                                        (*branches_NxU.shape, self.settings.width))  # fmt: skip
-        blocks = [(getattr(self, name), omega_NxUxD)] if self.settings.scan_layers else list(
-            zip(self.blocks(name), omega_NxUxD))  # fmt: skip
+        scanned = self.settings.scan_layers
+        blocks = [(getattr(self, name), omega_NxUxD)] if scanned else zip(self.blocks(name), omega_NxUxD)
         for block, omega in blocks:
             for i, sublayer in enumerate(block.sublayers):
                 getattr(block, f"{sublayer}_shortcut").scale[...] = omega[..., i, :]
@@ -157,7 +157,7 @@ class Stacks(nnx.Module):
         return jnp.einsum(pattern, x_BxTxD, matrix.astype(x_BxTxD.dtype), preferred_element_type=jnp.float32)
 
     def dropout_keys(self, train, key):
-        """For each stack (key of the embeddings, keys [N, sublayers]); (None, None) without dropout."""
+        """For each stack (key of the embeddings, keys [N, 3]); (None, None) without dropout."""
         if not train or self.settings.dropout == 0:
             return {name: (None, None) for name, _ in self.depths}
         if key is None:
