@@ -13,6 +13,14 @@ OPTIMIZER_ARGS = {
     "muon": ADAM | dict(momentum=0.95),
 }
 
+ADAM_OF_VASWANI = dict(beta2=0.98, eps=1e-9)  # Vaswani et al. 2017
+NORMS = ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none")
+# What a small Transformer is made of, in the form of Vaswani et al. 2017; a config adds name, depth and norm.
+TRANSFORMER = dict(
+    width=32, heads=4, ffn_width=128, norm_kind="layer", activation="relu", positions="sinusoidal",
+    max_positions=1024, bias=True, tied=True, scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False,
+    attention="own", scan_layers=True, remat=False, dtype="float32")
+
 
 def base(optimizer):
     """A config with every key; a family sets what is its own. None stands for "not set"."""

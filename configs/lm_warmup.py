@@ -23,28 +23,22 @@ from ml_collections import config_dict
 
 from configs import common
 
-NORMS = ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none")
-
 
 def get_config(arg=None):
     """`arg`: one of `pydoc` (default), `shakespeare`, `gpt2`; `norm=`, `optimizer=`, `batch_tokens=`, `smoke`."""
-    chosen = common.parse(arg, ("pydoc", "shakespeare", "gpt2"), norm=(None, NORMS),
+    chosen = common.parse(arg, ("pydoc", "shakespeare", "gpt2"), norm=(None, common.NORMS),
                           optimizer=(None, tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
     variant = chosen["variant"]
     optimizer = chosen["optimizer"] or ("adam" if variant == "pydoc" else "adamw")
     config = common.base(optimizer)
-    config.model = dict(
-        name="decoder", width=32, heads=4, ffn_width=128, depth=6, norm=chosen["norm"] or "post",
-        norm_kind="layer", activation="relu", positions="sinusoidal", max_positions=1024, bias=True, tied=True,
-        scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False, attention="own", scan_layers=True,
-        remat=False, dtype="float32")
+    config.model = common.TRANSFORMER | dict(name="decoder", depth=6, norm=chosen["norm"] or "post")
     config.dataset = dict(
         task="text", name="pydoc", data_dir=config_dict.placeholder(str), tokenizer="char",
         vocab_size=config_dict.placeholder(int), length=32, prompt_length=8, residency="auto", workers=0,
         test_split=config_dict.placeholder(str))
     config.decoding = dict(name="sample", length=24, temperature=0.8, samples=2, examples=2)
     if optimizer == "adam":
-        config.optimizer_args.update(beta2=0.98, eps=1e-9)  # Vaswani et al. 2017
+        config.optimizer_args.update(common.ADAM_OF_VASWANI)
     config.batch_size = 16
     config.eval_batch_size = 256
 

@@ -27,20 +27,15 @@ from ml_collections import ConfigDict, config_dict
 
 from configs import common
 
-NORMS = ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none")
-
 
 def get_config(arg=None):
     """`arg`: one of `numbers` (default), `multi30k`, `iwslt`, `wmt`; `norm=`, `optimizer=`, `batch_tokens=`, `smoke`."""
-    chosen = common.parse(arg, ("numbers", "multi30k", "iwslt", "wmt"), norm=(None, NORMS),
+    chosen = common.parse(arg, ("numbers", "multi30k", "iwslt", "wmt"), norm=(None, common.NORMS),
                           optimizer=("adam", tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
     variant = chosen["variant"]
     config = common.base(chosen["optimizer"])
-    config.model = dict(
-        name="transformer", width=32, heads=4, ffn_width=128, encoder_depth=6, decoder_depth=6,
-        norm=chosen["norm"] or "post", norm_kind="layer", activation="relu", positions="sinusoidal",
-        max_positions=512, bias=True, tied=True, scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False,
-        attention="own", scan_layers=True, remat=False, dtype="float32")
+    config.model = common.TRANSFORMER | dict(
+        name="transformer", encoder_depth=6, decoder_depth=6, norm=chosen["norm"] or "post")
     config.dataset = dict(
         task="translation", name="number_words", data_dir=config_dict.placeholder(str), source="en", target="de",
         tokenizer="bpe", vocab_size=256, source_length=48, target_length=32, packing="pack", residency="auto",
@@ -48,7 +43,7 @@ def get_config(arg=None):
     config.decoding = dict(name="beam", beams=1, length_penalty=0.6, samples=2,
                            examples=config_dict.placeholder(int))
     if chosen["optimizer"] == "adam":
-        config.optimizer_args.update(beta2=0.98, eps=1e-9)  # Vaswani et al. 2017
+        config.optimizer_args.update(common.ADAM_OF_VASWANI)
     config.batch_size = 16
     config.eval_batch_size = 64
 

@@ -101,6 +101,12 @@ def test_bad_input_names_the_culprit(texts, changes, named):
         evaluation.decoder(COPIER, texts, BEAM | changes)
 
 
+@pytest.mark.parametrize("name", BEAM)
+def test_what_is_missing_is_named(texts, name):
+    with pytest.raises(ValueError, match="unknown decoding None" if name == "name" else f"needs the argument '{name}'"):
+        evaluation.decoder(COPIER, texts, {key: value for key, value in BEAM.items() if key != name})
+
+
 def test_a_decoding_that_does_not_fit_the_data_is_refused(texts):
     with pytest.raises(ValueError, match="no texts"):
         evaluation.decoder(COPIER, None, BEAM)

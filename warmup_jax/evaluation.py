@@ -82,9 +82,12 @@ def decoder(model, texts: data.Texts | None, config: Mapping[str, Any]) -> Calla
         return None
     if texts is None:
         raise ValueError("the config asks for decoding, but its data set has no texts")
-    function = registry.lookup("decoding", DECODINGS, config["name"])
+    function = registry.lookup("decoding", DECODINGS, config.get("name"))
     args = {name: value for name, value in config.items() if name not in OF_LOOP}
     registry.check_arguments(f"decoding {config['name']!r}", function, args, SUPPLIED)
+    for name in OF_LOOP:
+        if name not in config:
+            raise ValueError(f"decoding needs the argument {name!r} (it has {', '.join(config)})")
     if (texts.references is None) != (config["name"] == "sample"):
         raise ValueError(f"decoding.name={config['name']!r} does not fit the data set: "
                          f"{'sample' if texts.references is None else 'beam'} does")

@@ -46,7 +46,8 @@ class MetricsLog:
         self._files[file].write(json.dumps(line).encode() + b"\n")
         board = self._board(run)
         for key, value in values.items():
-            board.add_scalar(key, float(value), step)
+            if np.isfinite(value):  # the writer prints a warning for every other
+                board.add_scalar(key, float(value), step)
 
     def write_text(self, step: int, run: int, texts: dict[str, str]):
         """Appends a line of texts to `texts.jsonl`."""

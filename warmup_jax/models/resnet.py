@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.batch_norm import BatchNorm
+from warmup_jax.models.settings import one_of
 
 CIFAR_CHANNELS = (16, 32, 64)
 IMAGENET_CHANNELS = (64, 128, 256, 512)
@@ -41,10 +42,10 @@ class ResNet(nnx.Module):
 
     def __init__(self, *, num_classes, input_shape, form, depth, width, shortcut, stem, zero_gamma, dtype, rngs):
         channels, blocks, bottleneck = _stages(form, depth, width)
-        _check("shortcut", shortcut, ["B"] if bottleneck else ["A", "B"], f" for form={form!r}, depth={depth}")
-        _check("stem", stem, ["3x3", "7x7"])
-        _check("zero_gamma", zero_gamma, [False, True])
-        _check("dtype", dtype, list(DTYPES))
+        one_of("shortcut", shortcut, ["B"] if bottleneck else ["A", "B"], f" for form={form!r}, depth={depth}")
+        one_of("stem", stem, ["3x3", "7x7"])
+        one_of("zero_gamma", zero_gamma, [False, True])
+        one_of("dtype", dtype, list(DTYPES))
         if len(input_shape) != 3:
             raise ValueError(f"input_shape={input_shape}; allowed: (height, width, channels)")
         self.dtype = DTYPES[dtype]
@@ -137,19 +138,14 @@ def _layers(channels, stride, bottleneck):
 
 def _stages(form, depth, width):
     """(channels of each stage, blocks of each stage, whether the blocks are bottlenecks)."""
-    _check("form", form, ["cifar", "imagenet"])
+    one_of("form", form, ["cifar", "imagenet"])
     if form == "cifar":
         if not isinstance(depth, int) or depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth={depth!r}; allowed for form='cifar': 6n + 2 with n >= 1, as 8, 20, 56, 110")
         channels, blocks = CIFAR_CHANNELS, (depth // 6,) * 3
     else:
-        _check("depth", depth, list(IMAGENET_BLOCKS), " for form='imagenet'")
+        one_of("depth", depth, list(IMAGENET_BLOCKS), " for form='imagenet'")
         channels, blocks = IMAGENET_CHANNELS, IMAGENET_BLOCKS[depth]
     if not (isinstance(width, (int, float)) and 0 < width < float("inf") and round(channels[0] * width)):
         raise ValueError(f"width={width!r}; allowed: a positive number that leaves one of {channels[0]} channels")
     return tuple(round(c * width) for c in channels), blocks, form == "imagenet" and depth in BOTTLENECK_DEPTHS
-
-
-def _check(argument, value, allowed, where=""):
-    if value not in allowed:
-        raise ValueError(f"{argument}={value!r}; allowed{where}: {', '.join(map(repr, allowed))}")
