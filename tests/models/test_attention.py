@@ -62,6 +62,18 @@ def test_a_query_without_keys_gives_zero_and_no_gradient(quick_jit, kind):
         assert (meets[[0, 1], :, [1, 0]] == 0).all()
 
 
+def test_second_derivatives_are_finite_where_a_query_has_no_keys():
+    """Products of the Hessian, as sharpness takes them."""
+    def loss(heads):
+        return jnp.square(attend(*heads, MASK_BxTxS, "own")).sum()
+    heads = random_heads()
+    _, product = jax.jvp(jax.grad(loss), (heads,), (heads,))
+    step = 1e-2
+    near = [jax.grad(loss)([(1 + sign * step) * x for x in heads]) for sign in (1, -1)]
+    for exact, above, below in zip(product, *near):
+        np.testing.assert_allclose(exact, (above - below) / (2 * step), rtol=1e-2, atol=1e-3)
+
+
 def test_large_logits_do_not_overflow():
     query, key, value = random_heads()
     out = attend(query * 1e4, key * 1e4, value, jnp.array(MASK_BxTxS), "own")

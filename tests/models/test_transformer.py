@@ -5,16 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from toymodels import inputs_of, stacked
 from warmup_jax.models.layers import drop
 from warmup_jax.models.settings import ALLOWED
 
 SOURCE_SEGMENTS = np.int32([1, 1, 1, 2, 2, 0, 0])
 TARGET_SEGMENTS = np.int32([1, 1, 2, 2, 3, 0])  # the third sentence has no source
-
-
-def inputs_of(source, source_segments, target, target_segments):
-    rows = dict(source=source, source_segments=source_segments, target=target, target_segments=target_segments)
-    return {name: jnp.atleast_2d(jnp.asarray(row, jnp.int32)) for name, row in rows.items()}
 
 
 def assert_trees_close(actual, expected, **tolerance):
@@ -119,14 +115,6 @@ def loss_and_gradient(model, jit, tokens):
         return -jax.nn.log_softmax(logits)[:, :-1, 1].mean()
 
     return jit(jax.value_and_grad(loss))
-
-
-def stacked(params):
-    """The blocks name_0, name_1 of each stack as one `name` with a leading axis."""
-    rest = {name: value for name, value in params.items() if not name[-1].isdigit()}
-    for stack in {name[:-2] for name in params} - {name[:-2] for name in rest}:
-        rest[stack] = jax.tree.map(lambda *leaves: jnp.stack(leaves), params[f"{stack}_0"], params[f"{stack}_1"])
-    return rest
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,23 @@
-"""Descriptions of small models that several tests start from."""
+"""Descriptions of small models that several tests start from, and their inputs and parameters."""
+
+import jax
+import jax.numpy as jnp
 
 BLOCKS = dict(
     width=8, heads=2, ffn_width=12, norm="post", norm_kind="layer", activation="relu", positions="sinusoidal",
     max_positions=8, bias=True, tied=False, scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False,
     attention="own", scan_layers=False, remat=False, dtype="float32",
 )  # fmt: skip
+
+
+def inputs_of(source, source_segments, target, target_segments):
+    rows = dict(source=source, source_segments=source_segments, target=target, target_segments=target_segments)
+    return {name: jnp.atleast_2d(jnp.asarray(row, jnp.int32)) for name, row in rows.items()}
+
+
+def stacked(params):
+    """The blocks name_0, name_1 of each stack as one `name` with a leading axis."""
+    rest = {name: value for name, value in params.items() if not name[-1].isdigit()}
+    for stack in {name[:-2] for name in params} - {name[:-2] for name in rest}:
+        rest[stack] = jax.tree.map(lambda *leaves: jnp.stack(leaves), params[f"{stack}_0"], params[f"{stack}_1"])
+    return rest

@@ -12,9 +12,10 @@ from flax import nnx
 from warmup_jax import registry
 from warmup_jax.models.fcn import FCN
 from warmup_jax.models.resnet import ResNet
+from warmup_jax.models.seen import Seen, notebook
 from warmup_jax.models.transformer import Decoder, Transformer
 
-__all__ = ["MODELS", "Model", "build"]
+__all__ = ["MODELS", "Model", "Seen", "build"]
 
 MODELS = {"fcn": FCN, "resnet": ResNet, "transformer": Transformer, "decoder": Decoder}
 
@@ -32,12 +33,17 @@ class Model(NamedTuple):
         inputs: what the model is conditioned on, or None. None for a model that does not decode.
     step: (params, memory, cache, token_B, position) -> (logits [B, V], cache): the logits after the
         token at `position`, an int32 scalar counted from 0; called for each position in turn.
+    observe: (params, stats, inputs, *, train) -> Seen: what the layers make in the forward pass of `apply` with
+        key=None; so a model with dropout can be observed with train=False only.
+    relu: whether the model has ReLU units.
     """
 
     init: Callable
     apply: Callable
     begin: Callable | None
     step: Callable | None
+    observe: Callable
+    relu: bool
 
 
 def build(name, *, num_classes, input_shape, **args) -> Model:
@@ -54,7 +60,8 @@ def build(name, *, num_classes, input_shape, **args) -> Model:
                             rngs=nnx.Rngs(params=key))
 
     # Made here, once: bad values raise now, and tracing `apply` runs no constructor.
-    graph, _, _ = nnx.split(nnx.eval_shape(lambda: make(0)), nnx.Param, nnx.BatchStat)
+    made = nnx.eval_shape(lambda: make(0))
+    graph, _, _ = nnx.split(made, nnx.Param, nnx.BatchStat)
 
     def init(key):
         _, params, stats = nnx.split(make(key), nnx.Param, nnx.BatchStat)
@@ -65,10 +72,15 @@ def build(name, *, num_classes, input_shape, **args) -> Model:
         outputs = module(inputs, train=train, key=key)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
+    def observe(params, stats, inputs, *, train):
+        seen, note = notebook()
+        nnx.merge(graph, params, stats)(inputs, train=train, key=None, note=note)
+        return seen
+
     def method(name):
         def call(params, *args, **kwargs):
             return getattr(nnx.merge(graph, params, {}), name)(*args, **kwargs)
 
         return call if hasattr(module_class, name) else None
 
-    return Model(init, apply, method("begin"), method("step"))
+    return Model(init, apply, method("begin"), method("step"), observe, made.relu)

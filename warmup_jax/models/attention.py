@@ -95,7 +95,8 @@ def attend(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind):
     logits_BxHxTxS = jnp.where(mask_BxTxS[:, None], logits_BxHxTxS, MASKED)
     top_BxHxTx1 = jnp.maximum(logits_BxHxTxS.max(-1, keepdims=True), FLOOR)
     weights_BxHxTxS = jnp.exp(logits_BxHxTxS - jax.lax.stop_gradient(top_BxHxTx1))
-    # The largest weight is 1, unless the query may look nowhere: then all are 0.
-    total_BxHxTx1 = jnp.maximum(weights_BxHxTxS.sum(-1, keepdims=True), 1e-30)
+    # The largest weight is 1, unless the query may look nowhere: then all are 0. The bound lies below 1, where a
+    # maximum would halve the gradient, and far above 0, whose powers in second derivatives would not be finite.
+    total_BxHxTx1 = jnp.maximum(weights_BxHxTxS.sum(-1, keepdims=True), 0.5)
     weights_BxHxTxS = (weights_BxHxTxS / total_BxHxTx1).astype(value_BxSxHxK.dtype)
     return jnp.einsum("BHTS,BSHK->BTHK", weights_BxHxTxS, value_BxSxHxK)

@@ -13,6 +13,7 @@ from flax import nnx
 
 from warmup_jax.models.attention import Attention
 from warmup_jax.models.layers import FeedForward, Norm, drop
+from warmup_jax.models.seen import ignore
 
 AFTER = ("post", "deepnorm", "admin")  # normalise the residual sum
 BEFORE = ("pre", "peri")  # normalise what a branch gets
@@ -54,7 +55,7 @@ class Block(nnx.Module):
             if self.norm == "admin":
                 setattr(self, f"{name}_shortcut", Scale(jnp.ones(settings.width)))
 
-    def __call__(self, x_BxTxD, keys, mask_BxTxT, rotation, memory_BxSxD, mask_BxTxS, variances=None):
+    def __call__(self, x_BxTxD, keys, mask_BxTxT, rotation, memory_BxSxD, mask_BxTxS, note=ignore):
         """x after the block.
 
         Args:
@@ -63,13 +64,14 @@ class Block(nnx.Module):
             mask_BxTxT: for self-attention; None: causal.
             rotation: of the positions, or None.
             memory_BxSxD, mask_BxTxS: for cross-attention.
-            variances: a list to which the variance of each branch is appended, or None.
+            note: function (kind, value) that is told the value of each "branch", before dropout, norms and gates, and
+                the outputs of the "relu" in the feed-forward network.
         """
         across = lambda y: self.cross_attention.across(y, *self.cross_attention.keys_values(memory_BxSxD), mask_BxTxS)
         branches = {"self_attention": lambda y: self.self_attention(y, mask_BxTxT, rotation),
-                    "cross_attention": across, "ffn": self.ffn}  # fmt: skip
+                    "cross_attention": across, "ffn": lambda y: self.ffn(y, note)}  # fmt: skip
         for i, name in enumerate(self.sublayers):
-            x_BxTxD = self._add(name, branches[name], x_BxTxD, None if keys is None else keys[i], variances)
+            x_BxTxD = self._add(name, branches[name], x_BxTxD, None if keys is None else keys[i], note)
         return x_BxTxD
 
     def step(self, x_Bx1xD, cache, position, rotation, memory):
@@ -83,13 +85,12 @@ class Block(nnx.Module):
         branches = {"self_attention": extend, "ffn": self.ffn,
                     "cross_attention": lambda y: self.cross_attention.across(y, *memory)}  # fmt: skip
         for name in self.sublayers:
-            x_Bx1xD = self._add(name, branches[name], x_Bx1xD, None, None)
+            x_Bx1xD = self._add(name, branches[name], x_Bx1xD, None, ignore)
         return x_Bx1xD, extended["cache"]
 
-    def _add(self, name, branch, x, key, variances):
+    def _add(self, name, branch, x, key, note):
         y = branch(getattr(self, f"{name}_norm")(x) if self.norm in BEFORE else x)
-        if variances is not None:
-            variances.append(jnp.var(y.astype(jnp.float32)))
+        note("branch", y)
         if self.norm == "peri":
             y = getattr(self, f"{name}_output_norm")(y)
         if self.norm == "rezero":

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.layers import Linear
+from warmup_jax.models.seen import ignore
 from warmup_jax.models.settings import one_of, positive
 
 # name: (function, the numerator g of the kernels' variance g / fan_in, which keeps the scale of activations)
@@ -49,6 +50,7 @@ class FCN(nnx.Module):
         one_of("dtype", dtype, ("float32", "bfloat16"))
         self.dtype = jnp.dtype(dtype)
         self.activation, gain = ACTIVATIONS[activation]
+        self.relu = activation == "relu"
         self.layer_names = tuple(f"layer{index}" for index in range(1, depth))
         incoming = math.prod(input_shape)
         for name in self.layer_names:
@@ -57,12 +59,17 @@ class FCN(nnx.Module):
         last = gain / width if parametrisation == "mup" else gain
         self.head = Linear(incoming, num_classes, bias, _normal(last), rngs)
 
-    def __call__(self, input_BxI, *, train, key):
+    def __call__(self, input_BxI, *, train, key, note=ignore):
         del train, key
         x_BxD = input_BxI.reshape(input_BxI.shape[0], -1).astype(self.dtype)
         for name in self.layer_names:
             x_BxD = self.activation(getattr(self, name)(x_BxD))
-        return self.head(x_BxD.astype(jnp.float32))
+            note(name, "output", x_BxD)
+            if self.relu:
+                note(name, "relu", x_BxD)
+        logits_BxK = self.head(x_BxD.astype(jnp.float32))
+        note("head", "output", logits_BxK)
+        return logits_BxK
 
 
 def _normal(variance):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.initialisation import kernel_init
+from warmup_jax.models.seen import ignore
 
 EPSILON = 1e-5
 
@@ -62,11 +63,15 @@ class FeedForward(nnx.Module):
             self.gate = Linear(width, ffn_width, settings.bias, first, rngs)
         self.down = Linear(ffn_width, width, settings.bias, last, rngs)
 
-    def __call__(self, x_BxTxD):
+    def __call__(self, x_BxTxD, note=ignore):
         if self.activation == "swiglu":
             return self.down(jax.nn.silu(self.gate(x_BxTxD)) * self.up(x_BxTxD))
         up_BxTxF = self.up(x_BxTxD)
-        return self.down(jax.nn.relu(up_BxTxF) if self.activation == "relu" else jax.nn.gelu(up_BxTxF))
+        if self.activation == "gelu":
+            return self.down(jax.nn.gelu(up_BxTxF))
+        hidden_BxTxF = jax.nn.relu(up_BxTxF)
+        note("relu", hidden_BxTxF)
+        return self.down(hidden_BxTxF)
 
 
 def drop(x, rate, key):

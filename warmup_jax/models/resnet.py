@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.batch_norm import BatchNorm
+from warmup_jax.models.seen import ignore
 from warmup_jax.models.settings import one_of
 
 CIFAR_CHANNELS = (16, 32, 64)
@@ -40,6 +41,8 @@ class ResNet(nnx.Module):
             head and the logits are always float32.
     """
 
+    relu = True
+
     def __init__(self, *, num_classes, input_shape, form, depth, width, shortcut, stem, zero_gamma, dtype, rngs):
         channels, blocks, bottleneck = _stages(form, depth, width)
         one_of("shortcut", shortcut, ["B"] if bottleneck else ["A", "B"], f" for form={form!r}, depth={depth}")
@@ -62,15 +65,19 @@ class ResNet(nnx.Module):
             incoming = layers[-1][1]
         self.head = nnx.Linear(incoming, num_classes, kernel_init=jax.nn.initializers.normal(0.01), rngs=rngs)
 
-    def __call__(self, image_BxHxWxC, *, train, key):
+    def __call__(self, image_BxHxWxC, *, train, key, note=ignore):
         x_BxHxWxC = self.stem(image_BxHxWxC.astype(self.dtype))
         x_BxHxWxC = self.stem_norm(x_BxHxWxC, train=train, relu=True)
+        note("stem", "output", x_BxHxWxC)
+        note("stem", "relu", x_BxHxWxC)
         if self.downsample:
             x_BxHxWxC = nnx.max_pool(x_BxHxWxC, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for name in self.block_names:
-            x_BxHxWxC = getattr(self, name)(x_BxHxWxC, train=train)
+            x_BxHxWxC = getattr(self, name)(x_BxHxWxC, train=train, name=name, note=note)
         feature_BxC = jnp.mean(x_BxHxWxC.astype(jnp.float32), axis=(1, 2))
-        return self.head(feature_BxC)
+        logits_BxK = self.head(feature_BxC)
+        note("head", "output", logits_BxK)
+        return logits_BxK
 
 
 class Block(nnx.Module):
@@ -92,7 +99,7 @@ class Block(nnx.Module):
             setattr(self, f"norm{i}", BatchNorm(outgoing, zero_scale=zero_gamma and i == len(layers)))
             incoming = outgoing
 
-    def __call__(self, x_BxHxWxC, *, train):
+    def __call__(self, x_BxHxWxC, *, train, name, note):
         if self.project:
             shortcut_BxHxWxC = self.shortcut_norm(self.shortcut(x_BxHxWxC), train=train, relu=False)
         else:
@@ -101,6 +108,8 @@ class Block(nnx.Module):
             residual = shortcut_BxHxWxC if i == self.num_layers else None
             x_BxHxWxC = getattr(self, f"conv{i}")(x_BxHxWxC)
             x_BxHxWxC = getattr(self, f"norm{i}")(x_BxHxWxC, train=train, relu=True, residual=residual)
+            note(name if i == self.num_layers else f"{name}.norm{i}", "relu", x_BxHxWxC)
+        note(name, "output", x_BxHxWxC)
         return x_BxHxWxC
 
 

@@ -1,5 +1,7 @@
 """What the Transformer models have in common: stacks of blocks between embeddings and logits."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -69,6 +71,10 @@ class Stacks(nnx.Module):
         for i in range(depth):
             setattr(self, f"{name}_{i}", nnx.merge(graphs[0], jax.tree.map(lambda leaf: leaf[i], stacked)))
 
+    @property
+    def relu(self):
+        return self.settings.activation == "relu"
+
     def blocks(self, name):
         """Each block of a stack as a module of its own."""
         if not self.settings.scan_layers:
@@ -108,6 +114,23 @@ class Stacks(nnx.Module):
                 x_BxTxD = layer(x_BxTxD, graph, nnx.to_pure_dict(params), None if keys is None else keys[i])
         return self.end(name, x_BxTxD)
 
+    def show(self, note, masks, name, x_BxTxD, keys, context):
+        """What `run` gives, one block after the other, which tell `note` what they make.
+
+        Args:
+            note: as seen.py has it.
+            masks: {stack: bool [B, T], which tokens are no padding}; a stack that is not in it has none.
+            name, x_BxTxD, keys, context: as `run` has them.
+        """
+        # Neither scanned nor rematerialised: what is noted inside would not outlive the loop.
+        for i, block in enumerate(self.blocks(name)):
+            note_block = partial(note, f"{name}_{i}")
+            x_BxTxD = block(x_BxTxD, None if keys is None else keys[i], *context, note_block)
+            note_block("output", x_BxTxD)
+            if name in masks:
+                note_block("mask", masks[name])
+        return self.end(name, x_BxTxD)
+
     def profile(self, name, x_BxTxD, keys, context):
         """What `run` gives, and sets Admin's omegas from the variances that it meets on the way.
 
@@ -117,7 +140,12 @@ class Stacks(nnx.Module):
 
         def layer(x_BxTxD, params):
             variances = []
-            return nnx.merge(graph, params)(x_BxTxD, keys, *context, variances), jnp.stack(variances)
+
+            def note(kind, value):
+                if kind == "branch":
+                    variances.append(jnp.var(value.astype(jnp.float32)))
+
+            return nnx.merge(graph, params)(x_BxTxD, keys, *context, note), jnp.stack(variances)
 
         graph, params = self.stacked(name)
         x_out_BxTxD, branches_NxU = jax.lax.scan(layer, x_BxTxD, params)

@@ -5,12 +5,15 @@ Multitask Learners", 2019 (GPT-2). The placements of normalisation have theirs i
 initialisation.py, positions in positions.py.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax.models.initialisation import stack_scales
 from warmup_jax.models.positions import positions_in_segments
+from warmup_jax.models.seen import ignore
 from warmup_jax.models.settings import Settings, positive
 from warmup_jax.models.stacks import Stacks
 
@@ -69,8 +72,12 @@ class Transformer(Stacks):
             ones = {"source_segments": jnp.ones_like(source), "target_segments": jnp.ones_like(target)}
             self._forward({"source": source, "target": target, **ones}, self.dropout_keys(False, None), self.profile)
 
-    def __call__(self, inputs, *, train, key):
-        return self.logits(self._forward(inputs, self.dropout_keys(train, key), self.run))
+    def __call__(self, inputs, *, train, key, note=ignore):
+        run = self.run
+        if note is not ignore:
+            masks = {"encoder": inputs["source_segments"] != 0, "decoder": inputs["target_segments"] != 0}
+            run = partial(self.show, note, masks)
+        return self.logits(self._forward(inputs, self.dropout_keys(train, key), run))
 
     def begin(self, inputs, *, batch_size, length):
         memory_BxSxD = self._encode(inputs, (None, None), self.run)
@@ -129,8 +136,9 @@ class Decoder(Stacks):
             rows = random_rows(rngs.params(), size, num_classes)
             self._forward(rows, self.dropout_keys(False, None)["decoder"], self.profile)
 
-    def __call__(self, token_BxT, *, train, key):
-        return self.logits(self._forward(token_BxT, self.dropout_keys(train, key)["decoder"], self.run))
+    def __call__(self, token_BxT, *, train, key, note=ignore):
+        run = self.run if note is ignore else partial(self.show, note, {})
+        return self.logits(self._forward(token_BxT, self.dropout_keys(train, key)["decoder"], run))
 
     def begin(self, inputs, *, batch_size, length):
         if inputs is not None:
