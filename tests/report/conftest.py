@@ -9,8 +9,8 @@ import pytest
 from warmup_jax import logs
 from warmup_jax.report import maps, pages, plots
 
-SUMMARY = {"data": {}, "vocabulary": None, "bleu_signature": None, "examples_per_second": 1234.4,
-           "seconds": {"total": 61.0, "to_first_step": 2.25}, "peak_memory_bytes": 2**29}
+SUMMARY = {"data": {}, "uninformed_loss": None, "vocabulary": None, "bleu_signature": None,
+           "examples_per_second": 1234.4, "seconds": {"total": 61.0, "to_first_step": 2.25}, "peak_memory_bytes": 2**29}
 LOSSES = {"trained": (2.5, 1.0, 0.4), "stuck": (2.5, 2.4, 2.4), "diverged": (2.5, 1e30, math.nan)}
 ACCURACY = {"trained": 0.9, "stuck": 0.25, "diverged": 0.0}
 

@@ -150,8 +150,8 @@ def test_what_trained_means(write_sweep):
     assert sweep(workdir).threshold == pytest.approx(0.4 + 2.1 / 3) and states(workdir) == "tsd"
     assert states(workdir, threshold=2.45) == "ttd" and states(workdir, threshold=0.4) == "ssd"
     assert "as given" in report.phase_diagram(workdir, threshold=2.45)
-    informed = write_sweep(RATES, {(0, 0): "tsd"}, "informed", data={"label_entropy": 2.3})
-    assert sweep(informed).threshold == pytest.approx(2.07) and "entropy of the labels" in sweep(informed).reason
+    informed = write_sweep(RATES, {(0, 0): "tsd"}, "informed", uninformed_loss=2.3)
+    assert sweep(informed).threshold == pytest.approx(2.07) and "ignores its input" in sweep(informed).reason
 
 
 def test_where_nothing_was_learned_no_run_trained(write_sweep):

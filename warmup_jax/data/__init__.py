@@ -2,7 +2,7 @@
 
 from warmup_jax import registry
 from warmup_jax.data import folders, images, text, translation
-from warmup_jax.data.batches import eval_batches, take, train_batches
+from warmup_jax.data.batches import eval_batches, examples, label_counts, take, train_batch, train_batches
 from warmup_jax.data.dataset import Dataset, Split, Texts
 from warmup_jax.data.known import DATASETS
 from warmup_jax.data.order import batch_index
@@ -20,8 +20,11 @@ __all__ = [
     "UNK",
     "batch_index",
     "eval_batches",
+    "examples",
+    "label_counts",
     "load",
     "take",
+    "train_batch",
     "train_batches",
 ]
 

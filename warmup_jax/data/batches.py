@@ -4,12 +4,17 @@ import functools
 import math
 import os
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax.data.order import CROP, batch_index, bit_generator, check
 
 # Batches that are ready ahead of the training loop: enough to hide one slow read.
 _AHEAD = 4
+
+# Rows whose labels are counted at once.
+_COUNTED = 4096
 
 
 def take(arrays, batch):
@@ -48,6 +53,32 @@ def train_batches(dataset, *, seed, batch_size, start, stop):
     return _batches(make, dataset.train, start, stop, dataset.workers)
 
 
+def train_batch(dataset, *, seed, batch_size, step):
+    """The one training batch that `train_batches` gives for a step."""
+    check(seed, dataset.train.size, batch_size)
+    return _train_batch(seed, batch_size, _indexed(dataset.train), step)
+
+
+def examples(split, index):
+    """The examples of a split with these indices, as a batch for `take`."""
+    return _indexed(split).read(index)
+
+
+def label_counts(dataset):
+    """How often each label occurs in the resident training split, float64 [K]; padding not counted."""
+    prepared = jax.jit(lambda batch: _labels(dataset.prepare(batch, None, False)))  # labels alone: the rest is dropped
+    counts = np.zeros(dataset.num_classes)
+    for start in range(0, dataset.train.size, _COUNTED):
+        rows = {key: array[start : start + _COUNTED] for key, array in dataset.train.arrays.items()}
+        labels, weights = (np.asarray(x).ravel() for x in prepared(rows))
+        counts += np.bincount(labels, weights, minlength=dataset.num_classes)
+    return counts
+
+
+def _labels(prepared):
+    return prepared["labels"], prepared.get("weights", jnp.ones(prepared["labels"].shape))
+
+
 def eval_batches(dataset, *, batch_size):
     """The test split in order, once.
 
@@ -79,9 +110,12 @@ def _eval_batch(batch_size, split, number):
 def _batches(make, split, start, stop, workers):
     if split.arrays is None:
         return _stream(functools.partial(make, split), start, stop, workers)
-    # The examples are on the device already: `take` reads them there.
-    indexed = split._replace(read=lambda index: {"index": index}, sample=None)
-    return map(functools.partial(make, indexed), range(start, stop))
+    return map(functools.partial(make, _indexed(split)), range(start, stop))
+
+
+def _indexed(split):
+    """A resident split whose examples are on the device already, where `take` reads them; another as it is."""
+    return split if split.arrays is None else split._replace(read=lambda index: {"index": index}, sample=None)
 
 
 def _stream(make, start, stop, workers):

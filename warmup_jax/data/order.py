@@ -7,20 +7,31 @@ import numpy as np
 # Streams of random numbers that one seed feeds; the second is used by batches.py.
 SHUFFLE, CROP = 0, 1
 
+# Examples of a set whose permutations are kept for up to 512 epochs, in 32 MiB at most.
+_SMALL = 2**14
+
 
 def bit_generator(seed, stream, number):
     """A Philox generator keyed by (seed, stream, number), independent of any other key."""
     return np.random.Philox(np.random.SeedSequence(seed, spawn_key=(stream, number)))
 
 
-@functools.lru_cache(maxsize=4)
 def _permutation(seed, epoch, size):
+    # The runs of a sweep go through the same epochs, which for small sets are many.
+    return (_kept_long if size <= _SMALL else _kept)(seed, epoch, size)
+
+
+def _shuffled(seed, epoch, size):
     # Sorting raw bits, because numpy promises them for ever but not
     # Generator.permutation: old runs stay resumable under a newer numpy.
     bits = bit_generator(seed, SHUFFLE, epoch).random_raw(size)
     order = np.argsort(bits, kind="stable").astype(np.int32)
     order.flags.writeable = False
     return order
+
+
+_kept = functools.lru_cache(maxsize=4)(_shuffled)
+_kept_long = functools.lru_cache(maxsize=512)(_shuffled)
 
 
 def check(seed, size, batch_size):

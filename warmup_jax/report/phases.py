@@ -82,12 +82,12 @@ def find(record: Record, threshold: float | None = None) -> Sweep | None:
     twentieth of the logged ones, is below a threshold:
 
     - `threshold`, if given;
-    - 0.9 H, if `summary.json` has the `label_entropy` H of the data: the loss of a model that knows
-      how often each label occurs and ignores its input. It does not depend on the other runs;
+    - 0.9 U, if `summary.json` has the `uninformed_loss` U: the loss of a model that knows how often each
+      label occurs and ignores its input. It does not depend on the other runs;
     - else best + (initial - best) / 3, with the best final loss of the sweep and the median of the
       first losses of its runs, but at most 0.9 initial: where nothing was learned, no run has trained.
-      A third of the way and not half: a model with random logits begins above H, and half-way may
-      lie above H too, where stuck runs end. Where all runs are stuck far below the initial loss
+      A third of the way and not half: a model with random logits begins above U, and half-way may
+      lie above U too, where stuck runs end. Where all runs are stuck far below the initial loss
       this rule takes them for trained: give a threshold.
     """
     if not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in record.runs) or not record.runs:
@@ -95,11 +95,11 @@ def find(record: Record, threshold: float | None = None) -> Sweep | None:
     losses = {run["run"]: _losses(record, run["run"]) for run in record.runs}
     final = {run: statistics.median(of_run[-max(1, len(of_run) // TAIL):]) for run, of_run in losses.items()}
     diverged = {run["run"] for run in record.runs if run["diverged_at"] is not None or final[run["run"]] == math.inf}
-    entropy = record.summary["data"].get("label_entropy")  # not of every data set
+    uninformed = record.summary["uninformed_loss"]
     if threshold is not None:
         reason = "as given"
-    elif entropy is not None:
-        threshold, reason = LEARNED * entropy, f"{LEARNED:g} of the entropy of the labels"
+    elif uninformed is not None:
+        threshold, reason = LEARNED * uninformed, f"{LEARNED:g} of the loss of a model that ignores its input"
     else:
         threshold, reason = _part_of_the_way([of_run[0] for of_run in losses.values()],
                                              [loss for run, loss in final.items() if run not in diverged])

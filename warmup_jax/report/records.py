@@ -9,7 +9,8 @@ import numpy as np
 
 from warmup_jax import logs
 
-SUMMARY_KEYS = ("runs", "data", "seconds", "examples_per_second", "peak_memory_bytes", "bleu_signature")
+SUMMARY_KEYS = ("runs", "data", "uninformed_loss", "seconds", "examples_per_second", "peak_memory_bytes",
+                "bleu_signature")
 RUN_KEYS = ("run", "label", "changes", "steps", "final", "highest_rate", "best", "diverged_at")
 
 
