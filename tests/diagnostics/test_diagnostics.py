@@ -11,6 +11,7 @@ import pytest
 from toynetwork import jit, loss, make_batch, make_params, outputs, stack
 from warmup_jax import diagnostics
 from warmup_jax.diagnostics import DIAGNOSTICS, Probe, Step, check, measure_probe, measure_step, start_carries
+from warmup_jax.models import Seen
 
 CHOSEN = {
     "norms": dict(layers=False), "relative_update": dict(layers=False), "sharpness": dict(iterations=4, count=2),
@@ -19,19 +20,20 @@ CHOSEN = {
     "representation": {}, "dead_units": {}, "token_variance": {},
     "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1),
 }
-OFFERED = {"before", "used_batch", "fresh_batch", "references", "relus", "outputs", "beta1", "beta2", "eps"}
+OFFERED = {"second_moment", "relus", "tokens", "beta1", "beta2", "eps"}
 OF_THE_STEP_ALONE = {"diag/rho", "diag/rectifier", "diag/critical_rate_passes"}  # no NaN if the run has diverged
 CHECKED_OVER_RUNS = {"sharpness", "gradient_noise", "critical_rate", "early_overfitting"}  # each in its own file
 NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-8)
 
 
 def tokens(params, batch):
-    return {name: output[:, None] * jnp.arange(1.0, 4)[:, None] for name, output in outputs(params, batch).items()}
+    layers = {name: output[:, None] * jnp.arange(1.0, 4)[:, None] for name, output in outputs(params, batch).items()}
+    return Seen(layers, layers, {})
 
 
 def train(chosen, params, steps=2):
     """`steps` updates of Adam, all measured: metrics with leaves [steps], and what is carried at the end."""
-    tx, batch, fresh, first = optax.adam(0.05, 0.9, 0.99, 1e-8), make_batch(0), make_batch(1), params
+    tx, batch, fresh = optax.adam(0.05, 0.9, 0.99, 1e-8), make_batch(0), make_batch(1)
 
     def step(state, _):
         params, opt_state, carries = state
@@ -40,7 +42,7 @@ def train(chosen, params, steps=2):
         after = optax.apply_updates(params, updates)
         metrics = measure_step(chosen, Step(params, grads, updates, after, opt_state, 0.05))
         probe = Probe(after, opt_state, 0.05, NUMBERS, loss, batch, before=params, used_batch=batch, fresh_batch=fresh,
-                      references={"init": first}, relus=tokens, outputs=tokens)
+                      observe=tokens, warmup_ends=True)
         probed, carries = measure_probe(chosen, probe, carries)
         return (after, opt_state, carries), metrics | probed
     (_, _, carries), metrics = jax.lax.scan(

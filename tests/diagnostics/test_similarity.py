@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from toynetwork import jit, loss, make_batch, make_params, outputs, stack
-from warmup_jax.diagnostics import Probe, early_overfitting, linear_cka, weight_distance
+from warmup_jax.diagnostics import DIAGNOSTICS, Probe, early_overfitting, linear_cka, weight_distance
 from warmup_jax.diagnostics.overfitting import probe_early_overfitting
 from warmup_jax.diagnostics.similarity import probe_representation, probe_weight_distance
+from warmup_jax.models import Seen
 
 cka, quick_loss = jit(linear_cka), jit(loss)
+
+
+def observe(params, batch):
+    return Seen(outputs(params, batch), {}, {})
 
 
 def draw(seed, rows, columns, mean=0.0):
@@ -60,17 +65,34 @@ def test_distance_of_weights():
         assert found[f"diag/relative_distance_init{layer}"] == pytest.approx(relative, abs=1e-6)
 
 
-def test_probes_compare_with_each_reference():
+def test_probes_compare_with_the_beginning_and_the_end_of_the_warmup():
     params, earlier, batch = make_params(0), make_params(1), make_batch(0)
-    probe = Probe(params, (), 0.1, {}, loss, batch, references={"init": earlier, "now": params}, outputs=outputs)
+    probe = Probe(params, (), 0.1, {}, loss, batch, observe=observe, warmup_ends=False,
+                  carry=DIAGNOSTICS["representation"].start(earlier))
     found, carry = jit(lambda: probe_representation(probe))()
-    assert carry is None and set(found) == {f"diag/cka_{name}/{layer}" for name in probe.references
-                                            for layer in ("hidden", "head")}
+    assert set(found) == {f"diag/cka_{name}/{layer}" for name in ("init", "warmup") for layer in ("hidden", "head")}
     then = by_gram(outputs(params, batch)["hidden"], outputs(earlier, batch)["hidden"])
     assert found["diag/cka_init/hidden"] == pytest.approx(then, rel=1e-4)
-    assert found["diag/cka_now/head"] == pytest.approx(1, rel=1e-4)
-    found, _ = jit(lambda: probe_weight_distance(probe, layers=False))()
-    assert found["diag/distance_now"] == 0 and found["diag/relative_distance_init"] > 0.5 and len(found) == 4
+    assert np.isnan(found["diag/cka_warmup/head"]) and np.isnan(jax.tree.leaves(carry["warmup"])[0]).all()
+    found, carry = jit(lambda: probe_representation(probe._replace(warmup_ends=True)))()
+    assert found["diag/cka_warmup/head"] == pytest.approx(1, rel=1e-4)
+    later = probe._replace(params=make_params(2), carry=carry)
+    found, carry = jit(lambda: probe_weight_distance(later, layers=False))()
+    assert len(found) == 4 and found["diag/distance_warmup"] > 1 and found["diag/relative_distance_init"] > 0.5
+    for name, then in (("init", earlier), ("warmup", params)):
+        jax.tree.map(np.testing.assert_array_equal, carry[name], then)
+
+
+def test_padding_is_no_part_of_a_representation():
+    mask = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]], bool)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
+
+    def observe(params, batch):
+        return Seen({"decoder_0": params}, {}, {"decoder_0": mask})
+    probe = Probe(x[0], (), 0.1, {}, None, None, observe=observe, carry={"init": x[1], "warmup": x[1]})
+    found, _ = probe_representation(probe)
+    x[:, ~mask] = 0
+    assert found["diag/cka_init/decoder_0"] == pytest.approx(by_gram(*x.reshape(2, 4, -1)), rel=1e-4)
 
 
 def test_gain_on_the_batch_used_and_on_another():

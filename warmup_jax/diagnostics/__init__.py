@@ -4,6 +4,7 @@ Each file has plain functions of trees and arrays, and their forms `step_...(ste
 config chooses by name from `DIAGNOSTICS`. All of them can be jitted and mapped over runs. To add one, write it in a
 file of its own and enter it here. In use:
 
+    chosen, timings = of_config(config)         # checks names and timings
     check(name, args, offered)                  # before anything is compiled, for each of them
     measure_step(chosen, Step(...))             # in the train step; {} for none of this kind
     carries = start_carries(chosen, params)     # with the first state; a part of what a loop carries
@@ -32,21 +33,28 @@ from warmup_jax.diagnostics.norms import (
 from warmup_jax.diagnostics.overfitting import early_overfitting, probe_early_overfitting
 from warmup_jax.diagnostics.similarity import linear_cka, probe_representation, probe_weight_distance, weight_distance
 from warmup_jax.diagnostics.subjects import Diagnostic, Probe, Step
+from warmup_jax.diagnostics.timing import Timing, due, separated
 from warmup_jax.diagnostics.units import dead_units, probe_dead_units, probe_token_variance, token_variance
 
 __all__ = [
-    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step",
+    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step", "Timing",
     "adam_edge", "adam_preconditioner", "adaptive_rate", "angle", "by_layer", "check", "critical_rate", "dead_units",
-    "each_layer", "early_overfitting", "edge", "effective_rate", "gradient_noise", "hessian_vector_product",
-    "linear_cka", "measure_probe", "measure_step", "noise_of_gradients", "norm_by_layer", "norms", "preconditioned",
-    "preconditioned_sharpness", "rectifier", "relative_norm", "relative_update", "rho", "second_moment", "sharpness",
-    "stability_ratio", "start_carries", "token_variance", "top_eigenvalues", "weight_distance",
+    "due", "each_layer", "early_overfitting", "edge", "effective_rate", "gradient_noise", "hessian_vector_product",
+    "linear_cka", "measure_probe", "measure_step", "noise_of_gradients", "norm_by_layer", "norms", "of_config",
+    "preconditioned", "preconditioned_sharpness", "rectifier", "relative_norm", "relative_update", "rho",
+    "second_moment", "sharpness", "stability_ratio", "start_carries", "token_variance", "top_eigenvalues",
+    "weight_distance",
 ]
 
 
 def _zeros(params):
     """A start that `top_eigenvalues` replaces by a random one."""
     return jax.tree.map(jnp.zeros_like, params)
+
+
+def _moments(params):
+    """The parameters at initialisation, and at the end of a warmup that is yet to come."""
+    return {"init": jax.tree.map(jnp.copy, params), "warmup": jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), params)}
 
 
 def _no_rate(params):
@@ -59,24 +67,41 @@ DIAGNOSTICS = {
     "relative_update": Diagnostic("step", step_relative_update),
     "sharpness": Diagnostic("probe", probe_sharpness, start=_zeros),
     "preconditioned_sharpness": Diagnostic(
-        "probe", probe_preconditioned_sharpness, ("beta1", "beta2", "eps"), start=_zeros),
+        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=_zeros, first=1),
     "gradient_noise": Diagnostic("probe", probe_gradient_noise),
-    "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("beta2", "eps")),
-    "early_overfitting": Diagnostic("probe", probe_early_overfitting, ("before", "used_batch", "fresh_batch")),
-    "weight_distance": Diagnostic("probe", probe_weight_distance, ("references",)),
-    "representation": Diagnostic("probe", probe_representation, ("outputs", "references")),
+    "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("second_moment", "beta2", "eps"), first=1),
+    "early_overfitting": Diagnostic("probe", probe_early_overfitting, first=1, before=True),
+    "weight_distance": Diagnostic("probe", probe_weight_distance, start=_moments),
+    "representation": Diagnostic("probe", probe_representation, start=_moments),
     "dead_units": Diagnostic("probe", probe_dead_units, ("relus",)),
-    "token_variance": Diagnostic("probe", probe_token_variance, ("outputs",)),
+    "token_variance": Diagnostic("probe", probe_token_variance, ("tokens",)),
     "critical_rate": Diagnostic("probe", probe_critical_rate, start=_no_rate),
 }
 
 # What a run lacks, where a diagnostic needs it.
 LACKS = {
     "beta1": "an optimizer with beta1", "beta2": "an optimizer with beta2", "eps": "an optimizer with eps",
-    "relus": "a model with ReLU units", "outputs": "a model that shows the outputs of its layers",
-    "before": "the parameters before the update", "used_batch": "the batch of the update",
-    "fresh_batch": "a batch that was not trained on", "references": "the parameters of an earlier moment",
+    "second_moment": "an optimizer with one second moment of all parameters",
+    "relus": "a model with ReLU units", "tokens": "a model of token sequences",
 }
+
+
+def of_config(config: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Timing]]:
+    """What `config.diagnostics` chooses: (name -> its own arguments, name of a probe -> its timing).
+
+    Raises:
+      ValueError: for an unknown name, or a timing that is missing or not allowed.
+    """
+    chosen, timings = {}, {}
+    for name, args in config.items():
+        diagnostic = registry.lookup("diagnostic", DIAGNOSTICS, name)
+        if not isinstance(args, Mapping):
+            raise ValueError(f"diagnostics.{name} must be a dict of its arguments, got {args!r}")
+        if diagnostic.kind == "probe":
+            timings[name], chosen[name] = separated(name, args)
+        else:
+            chosen[name] = dict(args)
+    return chosen, timings
 
 
 def check(name: str, args: Mapping[str, Any], offered: Collection[str]) -> None:
@@ -85,7 +110,7 @@ def check(name: str, args: Mapping[str, Any], offered: Collection[str]) -> None:
     Args:
       name: of `DIAGNOSTICS`.
       args: exactly its own arguments.
-      offered: the optional fields of `Probe` that the run fills, and the numbers that its optimizer has by name.
+      offered: what of `LACKS` the run has.
     """
     diagnostic = registry.lookup("diagnostic", DIAGNOSTICS, name)
     registry.check_arguments(f"diagnostic {name!r}", diagnostic.function, args, (diagnostic.kind,))

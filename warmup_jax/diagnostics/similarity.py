@@ -50,28 +50,45 @@ def weight_distance(params: Any, reference: Any, name: str, *, layers: bool) -> 
 
 
 def probe_weight_distance(probe: Probe, *, layers: bool):
-    """`weight_distance` of the state after the last update from each of `probe.references`. No pass."""
-    found = {}
-    for name, reference in probe.references.items():
-        found |= weight_distance(probe.params, reference, name, layers=layers)
-    return found, None
+    """`weight_distance` of the state after the last update from the initial one and from the end of the warmup.
+
+    NaN from the end of a warmup that is not reached. Carries both. No pass.
+    """
+    moments, found = _moments(probe), {}
+    for name, then in moments.items():
+        found |= weight_distance(probe.params, then, name, layers=layers)
+    return found, moments
 
 
 def probe_representation(probe: Probe):
-    """`diag/cka_NAME/LAYER`: linear CKA of each layer's output now and with the parameters of each reference.
+    """`diag/cka_init/LAYER`, `diag/cka_warmup/LAYER`: linear CKA of each layer's output now with that of earlier
+    parameters, the initial ones and those at the end of the warmup.
 
-    An example is a row of `probe.batch`; what it makes of all its positions is one vector.
+    An example is a row of `probe.batch`; what it makes of all its positions, padding set to 0, is one vector.
+    NaN with the end of a warmup that is not reached. Carries the parameters of both moments.
 
-    Measures: the state after the last update. Cost: 1 forward pass, and 1 a reference.
+    Measures: the state after the last update. Cost: 3 forward passes.
     """
     def rows(params):
-        return {layer: output.reshape(output.shape[0], -1)
-                for layer, output in probe.outputs(params, probe.batch).items()}
-    now, found = rows(probe.params), {}
-    for name, reference in probe.references.items():
-        then = rows(reference)
+        seen = probe.observe(params, probe.batch)
+        return {layer: _masked(output, seen.masks.get(layer)).reshape(output.shape[0], -1)
+                for layer, output in seen.outputs.items()}
+    now, moments, found = rows(probe.params), _moments(probe), {}
+    for name, params in moments.items():
+        then = rows(params)
         found |= {f"diag/cka_{name}/{layer}": linear_cka(now[layer], then[layer]) for layer in now}
-    return found, None
+    return found, moments
+
+
+def _moments(probe: Probe) -> dict[str, Any]:
+    """The parameters at initialisation and at the end of the warmup, as far as they are known by now."""
+    warmup = jax.tree.map(lambda now, then: jnp.where(probe.warmup_ends, now, then),
+                          probe.params, probe.carry["warmup"])
+    return {"init": probe.carry["init"], "warmup": warmup}
+
+
+def _masked(x_BxTxD, mask_BxT):
+    return x_BxTxD if mask_BxT is None else jnp.where(mask_BxT[..., None], x_BxTxD, 0)
 
 
 def _centred(x_NxD):

@@ -1,7 +1,6 @@
 """What a diagnostic looks at: one update, or a state between two updates."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -16,10 +15,7 @@ class Step(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A state after an update, and what it can be asked. Made inside a traced function: it holds callables.
-
-    What a run does not have stays None (or empty); `check` says so before anything is compiled.
-    """
+    """A state after an update, and what it can be asked. Made inside a traced function: it holds callables."""
     params: Any           # the state that is measured: after the last update
     opt_state: Any        # after the last update
     learning_rate: Any    # that the last update applied; 0 before the first
@@ -27,13 +23,11 @@ class Probe(NamedTuple):
     loss: Callable        # (params, batch) -> scalar, the mean over the batch; without random parts
     batch: Any            # leaves [B, ...]
     unroll: bool = False  # no loops around the model: what convolutions on CPU want. Static
-    before: Any = None    # the parameters before the last update
+    warmup_ends: Any = False  # whether the last update was the last of the warmup
+    before: Any = None    # the parameters before the last update, for diagnostics that ask for them
     used_batch: Any = None   # the batch of the last update
     fresh_batch: Any = None  # a batch that no update has used
-    references: Mapping[str, Any] = MappingProxyType({})  # name of an earlier moment -> the parameters then
-    relus: Callable | None = None    # (params, batch) -> {layer: outputs of its ReLUs [B, ..., units]}
-    outputs: Callable | None = None  # (params, batch) -> {layer: its output [B, ..., D]}
-    mask: Any = None      # bool [B, T]: the tokens of `batch` that are not padding; None if all count
+    observe: Callable | None = None  # (params, batch) -> outputs, relus and masks by layer, as `models.Seen`
     carry: Any = None     # what this diagnostic returned last time, or its `start`
 
 
@@ -43,10 +37,14 @@ class Diagnostic(NamedTuple):
     kind: "step": function(step, **args) -> metrics, cheap enough for every update.
         "probe": function(probe, **args) -> (metrics, carry or None), with passes through the model.
         Metrics are scalars by name, "diag/...".
-    needs: fields of `Probe` that may be missing, and numbers of the optimizer, without which it cannot be had.
+    needs: names in `LACKS` without which it cannot be had.
     start: params -> the first carry; None for a diagnostic without one.
+    first: the earliest update after which there is something to measure; 0: the initial state.
+    before: whether it asks for the parameters before the update.
     """
     kind: str
     function: Callable
     needs: tuple[str, ...] = ()
     start: Callable | None = None
+    first: int = 0
+    before: bool = False

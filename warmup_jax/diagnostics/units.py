@@ -38,24 +38,20 @@ def probe_dead_units(probe: Probe):
 
     Measures: `probe.batch` after the last update. Cost: 1 forward pass.
     """
-    silent = {layer: _silent(output, probe.mask) for layer, output in probe.relus(probe.params, probe.batch).items()}
+    seen = probe.observe(probe.params, probe.batch)
+    silent = {layer: _silent(output, seen.masks.get(layer)) for layer, output in seen.relus.items()}
     return {"diag/dead_units": jnp.concatenate(list(silent.values())).mean()} | {
         f"diag/dead_units/{layer}": units.mean() for layer, units in silent.items()}, None
 
 
 def probe_token_variance(probe: Probe):
-    """`diag/token_variance/LAYER` of the layers whose output is [B, T, D].
+    """`diag/token_variance/LAYER` of every layer.
 
     Measures: `probe.batch` after the last update. Cost: 1 forward pass.
-
-    Raises:
-      ValueError: if no layer has tokens.
     """
-    outputs = {layer: output for layer, output in probe.outputs(probe.params, probe.batch).items() if output.ndim == 3}
-    if not outputs:
-        raise ValueError("token_variance: no layer of this model has outputs [B, T, D]")
-    return {f"diag/token_variance/{layer}": token_variance(output, probe.mask)
-            for layer, output in outputs.items()}, None
+    seen = probe.observe(probe.params, probe.batch)
+    return {f"diag/token_variance/{layer}": token_variance(output, seen.masks.get(layer))
+            for layer, output in seen.outputs.items()}, None
 
 
 def _silent(activation, mask_BxT):
