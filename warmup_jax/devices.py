@@ -1,0 +1,54 @@
+"""Runs of a sweep spread over devices: each trains its share of the lanes of a group."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+RUNS = "runs"  # the mesh axis
+ALL, SHARE = PartitionSpec(), PartitionSpec(RUNS)
+
+
+def mesh(runs: int, at_once: int) -> Mesh | None:
+    """As many of this machine's devices as there are lanes for; None: one, whose programs need no mesh."""
+    count = min(jax.local_device_count(), runs, at_once)
+    if count == 1:
+        return None
+    return jax.make_mesh((count,), (RUNS,), (AxisType.Auto,), devices=jax.local_devices()[:count])
+
+
+def lanes(runs: int, at_once: int, devices: int) -> int:
+    """Lanes of a group: at most `at_once`, a multiple of `devices`, and groups of nearly equal size.
+
+    All groups have as many, so that they share one program; where the runs do not fill the last one, its last run is
+    trained more than once.
+
+    >>> lanes(144, 1, 1), lanes(144, 32, 1), lanes(144, 32, 8), lanes(3, 32, 2), lanes(9, 5, 4)
+    (1, 29, 32, 4, 4)
+    """
+    most = max(1, at_once // devices)
+    groups = math.ceil(runs / (most * devices))
+    return math.ceil(runs / (groups * devices)) * devices
+
+
+def spread(function: Callable, over: Mesh | None, axes: tuple) -> Callable:
+    """A function of lanes [R, ...] in which each device computes its share of them.
+
+    Args:
+      function: its results have leaves [R, ...].
+      over: the devices; None: the function itself.
+      axes: for each argument 0 if its leaves are [R, ...], None if all lanes share it.
+    """
+    if over is None:
+        return function
+    specs = tuple(ALL if axis is None else SHARE for axis in axes)
+    return jax.shard_map(function, mesh=over, in_specs=specs, out_specs=SHARE, check_vma=False)
+
+
+def put(tree: Any, over: Mesh | None, axis: int | None) -> Any:
+    """Arrays where `spread` wants them: lanes [R, ...] with axis 0, the same on every device with None."""
+    if over is None:
+        return jax.device_put(tree)
+    return jax.device_put(tree, NamedSharding(over, ALL if axis is None else SHARE))
