@@ -21,8 +21,45 @@ TRANSFORMER = dict(
     max_positions=1024, bias=True, tied=True, scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False,
     attention="own", scan_layers=True, remat=False, dtype="float32")
 
+RESNET = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3", zero_gamma=False,
+              dtype="float32")
 
-def base(optimizer):
+LAYERS = dict(layers=True)
+# name: the arguments that `diagnose=` gives a diagnostic; probes are also told when, and on what.
+DIAGNOSTICS = {
+    "norms": LAYERS, "relative_update": LAYERS,
+    "sharpness": dict(iterations=10, count=1), "preconditioned_sharpness": dict(iterations=10),
+    "gradient_noise": dict(micro_batches=16), "adaptive_rate": LAYERS, "early_overfitting": dict(),
+    "weight_distance": LAYERS, "representation": dict(), "dead_units": dict(), "token_variance": dict(),
+    "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1)}
+EVERY_STEP = ("norms", "relative_update")
+
+
+def diagnostics(names):
+    """Diagnostics with their usual arguments: probes every 50 updates, on 256 examples."""
+    found = {}
+    for name in names:
+        timing = dict(every=50, until=config_dict.placeholder(int), batch="fixed", examples=256)
+        if name == "early_overfitting":
+            timing = dict(every=1, until=20, batch="training", examples=config_dict.placeholder(int))
+        found[name] = DIAGNOSTICS[name] | ({} if name in EVERY_STEP else timing)
+    return found
+
+
+def digits():
+    """The pictures of scikit-learn."""
+    return dict(task="images", name="digits", data_dir=config_dict.placeholder(str), residency="auto", augment="none",
+                image_size=config_dict.placeholder(int), workers=0)
+
+
+def pydoc():
+    """The characters of the Python documentation."""
+    return dict(task="text", name="pydoc", data_dir=config_dict.placeholder(str), tokenizer="char",
+                vocab_size=config_dict.placeholder(int), length=32, prompt_length=8, residency="auto", workers=0,
+                test_split=config_dict.placeholder(str))
+
+
+def base(optimizer, diagnose=()):
     """A config with every key; a family sets what is its own. None stands for "not set"."""
     config = ConfigDict()
     config.seed = 0
@@ -41,6 +78,7 @@ def base(optimizer):
     config.peak_lr = 0.1
     config.init_lr = 0.0
     config.end_lr = 0.0
+    config.loss = "cross_entropy"                       # or "mse"
     config.label_smoothing = 0.0
 
     config.warmup = "linear"
@@ -57,6 +95,7 @@ def base(optimizer):
     config.transforms = ()
     config.transforms_args = ConfigDict()
 
+    config.diagnostics = diagnostics(diagnose)          # name -> arguments; {}: none, at no cost
     config.sweep = ConfigDict()                         # every combination of the values given here is a run
     config.runs_at_once = config_dict.placeholder(int)  # None: what was measured best on this platform
     config.chunk_steps = config_dict.placeholder(int)
@@ -69,7 +108,7 @@ def base(optimizer):
 
 
 def parse(arg, variants, **options):
-    """The words of an argument string: a variant, `smoke`, and options `KEY=VALUE`.
+    """The words of an argument string: a variant, `smoke`, `diagnose=NAME+NAME` and options `KEY=VALUE`.
 
     Args:
       arg: as "cifar10,smoke,batch_size=64", or None.
@@ -77,9 +116,9 @@ def parse(arg, variants, **options):
       **options: name -> (default, allowed values), or (default, int) for a positive number.
 
     Returns:
-      A dict of the options, with `variant` and `smoke`.
+      A dict of the options, with `variant`, `smoke` and `diagnose`, a list of names.
     """
-    chosen = {name: default for name, (default, _) in options.items()} | dict(variant=None, smoke=False)
+    chosen = {name: default for name, (default, _) in options.items()} | dict(variant=None, smoke=False, diagnose=[])
     for word in filter(None, (arg or "").split(",")):
         key, _, value = word.partition("=")
         allowed = options.get(key, (None, ()))[1]
@@ -87,6 +126,8 @@ def parse(arg, variants, **options):
             chosen["variant"] = word
         elif word == "smoke":
             chosen["smoke"] = True
+        elif key == "diagnose" and all(name in DIAGNOSTICS for name in value.split("+")):
+            chosen["diagnose"] = value.split("+")
         elif allowed is int and value.isdigit() and int(value) > 0:
             chosen[key] = int(value)
         elif allowed is not int and value in allowed:
@@ -95,5 +136,6 @@ def parse(arg, variants, **options):
             known = [f"{name}={'N' if kind is int else 'one of ' + ', '.join(kind)}"
                      for name, (_, kind) in options.items()]
             raise ValueError(f"unknown or repeated argument {word!r} of the config (known: one of "
-                             f"{', '.join(variants)}; {'; '.join(known)}; smoke)")
+                             f"{', '.join(variants)}; {'; '.join([*known, ''])}smoke; "
+                             f"diagnose=some of {'+'.join(DIAGNOSTICS)})")
     return chosen | dict(variant=chosen["variant"] or variants[0])

@@ -16,26 +16,22 @@ python train.py --config=configs/lm_warmup.py:gpt2
   the text set that --config.dataset.name gives. For accelerators.
 
 Add `smoke` for the same in a few steps; `norm=` post, pre, peri, deepnorm,
-rezero, admin or none; `optimizer=NAME`; `batch_tokens=N`.
+rezero, admin or none; `optimizer=NAME`; `batch_tokens=N`;
+`diagnose=token_variance+norms` to measure why (configs/common.py has their names).
 """
-
-from ml_collections import config_dict
 
 from configs import common
 
 
 def get_config(arg=None):
-    """`arg`: one of `pydoc` (default), `shakespeare`, `gpt2`; `norm=`, `optimizer=`, `batch_tokens=`, `smoke`."""
+    """`arg`: one of `pydoc` (default), `shakespeare`, `gpt2`; options as above."""
     chosen = common.parse(arg, ("pydoc", "shakespeare", "gpt2"), norm=(None, common.NORMS),
                           optimizer=(None, tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
     variant = chosen["variant"]
     optimizer = chosen["optimizer"] or ("adam" if variant == "pydoc" else "adamw")
-    config = common.base(optimizer)
+    config = common.base(optimizer, chosen["diagnose"])
     config.model = common.TRANSFORMER | dict(name="decoder", depth=6, norm=chosen["norm"] or "post")
-    config.dataset = dict(
-        task="text", name="pydoc", data_dir=config_dict.placeholder(str), tokenizer="char",
-        vocab_size=config_dict.placeholder(int), length=32, prompt_length=8, residency="auto", workers=0,
-        test_split=config_dict.placeholder(str))
+    config.dataset = common.pydoc()
     config.decoding = dict(name="sample", length=24, temperature=0.8, samples=2, examples=2)
     if optimizer == "adam":
         config.optimizer_args.update(common.ADAM_OF_VASWANI)

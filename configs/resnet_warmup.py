@@ -17,10 +17,11 @@ python train.py --config=configs/resnet_warmup.py:imagenet,batch_size=1024
   after 30, 60 and 80 of 90 epochs. For accelerators.
 
 Add `smoke` (configs/resnet_warmup.py:cifar10,smoke) for the same in a few steps,
-`optimizer=adam` for another optimizer; choose --config.peak_lr for it.
+`optimizer=adam` for another optimizer; choose --config.peak_lr for it;
+`diagnose=sharpness+norms` to measure why (configs/common.py has their names).
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from configs import common
 
@@ -28,16 +29,14 @@ IMAGENET_SIZE = 1_281_167  # training images
 
 
 def get_config(arg=None):
-    """`arg`: one of `digits` (default), `cifar10`, `imagenet`; `batch_size=N`; `optimizer=NAME`; `smoke`."""
+    """`arg`: one of `digits` (default), `cifar10`, `imagenet`; options as above."""
     chosen = common.parse(arg, ("digits", "cifar10", "imagenet"), batch_size=(None, int),
                           optimizer=("sgd", tuple(common.OPTIMIZER_ARGS)))
     variant = chosen["variant"]
-    config = common.base(chosen["optimizer"])
+    config = common.base(chosen["optimizer"], chosen["diagnose"])
     config.batch_size = chosen["batch_size"] or {"digits": 128, "cifar10": 128, "imagenet": 1024}[variant]
-    config.model = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3",
-                        zero_gamma=False, dtype="float32")
-    config.dataset = dict(task="images", name="digits", data_dir=config_dict.placeholder(str), residency="auto",
-                          augment="none", image_size=config_dict.placeholder(int), workers=0)
+    config.model = common.RESNET
+    config.dataset = common.digits()
     config.optimizer_args.weight_decay = 1e-4
     config.peak_lr = 2.0
     config.schedule = "cosine"

@@ -20,7 +20,8 @@ python train.py --config=configs/transformer_warmup.py:wmt
   (Vaswani et al. 2017) and its inverse square-root schedule. For accelerators.
 
 Add `smoke` for the same in a few steps; `norm=` post, pre, peri, deepnorm,
-rezero, admin or none; `optimizer=NAME`; `batch_tokens=N`.
+rezero, admin or none; `optimizer=NAME`; `batch_tokens=N`;
+`diagnose=token_variance+norms` to measure why (configs/common.py has their names).
 """
 
 from ml_collections import ConfigDict, config_dict
@@ -29,11 +30,11 @@ from configs import common
 
 
 def get_config(arg=None):
-    """`arg`: one of `numbers` (default), `multi30k`, `iwslt`, `wmt`; `norm=`, `optimizer=`, `batch_tokens=`, `smoke`."""
+    """`arg`: one of `numbers` (default), `multi30k`, `iwslt`, `wmt`; options as above."""
     chosen = common.parse(arg, ("numbers", "multi30k", "iwslt", "wmt"), norm=(None, common.NORMS),
                           optimizer=("adam", tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
     variant = chosen["variant"]
-    config = common.base(chosen["optimizer"])
+    config = common.base(chosen["optimizer"], chosen["diagnose"])
     config.model = common.TRANSFORMER | dict(
         name="transformer", encoder_depth=6, decoder_depth=6, norm=chosen["norm"] or "post")
     config.dataset = dict(

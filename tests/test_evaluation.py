@@ -43,7 +43,7 @@ def step(params, memory, cache, token, position):
     return 9.0 * jax.nn.one_hot(moved, 4 + len(LETTERS)), cache
 
 
-COPIER = Model(init=None, apply=None, begin=begin, step=step)
+COPIER = Model(init=None, apply=None, begin=begin, step=step, observe=None, relu=False)
 BEAM = dict(name="beam", beams=1, length_penalty=0.6, samples=2, examples=None)
 
 
@@ -83,10 +83,10 @@ def test_a_prompt_is_continued(texts):
     prompts = texts._replace(sources=np.full((2, 2), 5, np.int32), references=None, max_target=10,
                              decode=lambda ids: " ".join(map(str, ids)))
     config = dict(name="sample", length=4, temperature=0.0, samples=1, examples=None)
-    function = evaluation.decoder(Model(None, None, start, count), prompts, config)
+    function = evaluation.decoder(Model(None, None, start, count, None, False), prompts, config)
     written = evaluation.write(function, states(0), prompts, config, 2, jax.random.key(0))
     assert written == evaluation.Written({}, None, [[{"source": "ab", "written": "6 7 8 9"}]])
-    too_long = evaluation.decoder(Model(None, None, start, count), prompts, config | dict(length=9))
+    too_long = evaluation.decoder(Model(None, None, start, count, None, False), prompts, config | dict(length=9))
     with pytest.raises(ValueError, match="decoding.length=9 after a prompt of 2 tokens is longer than the 10"):
         too_long(states(0), jax.random.key(0), prompts.sources)
 

@@ -138,7 +138,7 @@ def test_a_workdir_in_use_is_refused(finished, tmp_path):
     (20, 100, None, 20), (25, 100, 5, 5), (7, 100, None, 1), (500, 500, None, 100)])
 def test_chunks_end_where_an_evaluation_or_checkpoint_is_due(stop_every, checkpoint_every, chosen, length):
     config = {"eval_every": stop_every, "checkpoint_every": checkpoint_every, "chunk_steps": chosen}
-    assert job.chunk_length(config, 1000, 100) == length
+    assert job.chunk_length(config, 1000, 100, {}) == length
 
 
 def test_a_chunk_that_does_not_divide_is_refused(finished, tmp_path):

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from warmup_jax import optimizers, schedules, sweep, train_step
+from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import NEVER, Knobs, Program
 
 FEATURES, CLASSES, BATCH = 4, 3, 8
@@ -31,8 +32,8 @@ def optimizer(knobs):
     return optimizers.build("sgd", dict(SGD) | knobs.optimizer_args, rate)
 
 
-PROGRAM = Program(init=linear_init, apply=linear_apply, optimizer=optimizer,
-                  prepare=lambda arrays, batch, key, train: batch)
+PROGRAM = Program(init=linear_init, apply=linear_apply, optimizer=optimizer, loss=LOSSES["cross_entropy"].each,
+                  prepare=lambda arrays, batch, key, train: batch, diagnostics={})
 
 
 def knobs(peak_lr=0.5, warmup_steps=4, seed=0, label_smoothing=0.0):

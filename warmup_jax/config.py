@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from warmup_jax import optimizers, registry, schedules, sweep
+from warmup_jax import diagnostics, optimizers, registry, schedules, sweep
+from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import Knobs
 
 # Every config holds exactly these keys; None where the type allows it means "not set".
@@ -17,10 +18,10 @@ KEYS = {
     "optimizer": str, "optimizer_args": dict,
     "schedule": str, "schedule_args": dict, "warmup": str, "warmup_args": dict, "combination": str,
     "recipe": (str, None), "recipe_args": dict, "transforms": tuple, "transforms_args": dict,
-    "peak_lr": float, "init_lr": float, "end_lr": float, "label_smoothing": float,
+    "peak_lr": float, "init_lr": float, "end_lr": float, "loss": str, "label_smoothing": float,
     "warmup_steps": (int, None), "warmup_epochs": (float, None),
     "warmup_examples": (int, None), "warmup_fraction": (float, None),
-    "decoding": dict, "sweep": dict, "runs_at_once": (int, None), "chunk_steps": (int, None),
+    "decoding": dict, "diagnostics": dict, "sweep": dict, "runs_at_once": (int, None), "chunk_steps": (int, None),
     "log_every": int, "eval_every": int, "checkpoint_every": int, "stop_when_diverged": bool,
 }
 POSITIVE = ("batch_size", "eval_batch_size", "num_steps", "num_epochs", "runs_at_once", "chunk_steps",
@@ -64,12 +65,14 @@ def validate(config: Mapping[str, Any]) -> None:
                                  f"{config['recipe'] or config['warmup']!r} has no length, but {unit}={config[unit]}")
     if "warmup_steps" in config["warmup_args"]:
         raise ValueError("the length of the warmup is config.warmup_steps, not warmup_args.warmup_steps")
+    diagnostics.of_config(config["diagnostics"])
     for changes in sweep.expand(config):
         run = sweep.assign(config, changes)
         for key in changes.keys() & KEYS.keys():
             _check_type(key, run[key], KEYS[key])
         for name, value in _numbers(run):
             _check_bound(name, value)
+        registry.lookup("loss", LOSSES, run["loss"])
         knobs = run_knobs(run, num_steps=1, train_size=1)  # concrete, so that every function checks its own
         optimizer(run, knobs)
 
@@ -137,6 +140,14 @@ def optimizer(config: Mapping[str, Any], knobs: Knobs):
     return optimizers.build(
         config["optimizer"], _args(config, knobs, "optimizer_args"), learning_rate(config, knobs),
         config["transforms"], _args(config, knobs, "transforms_args"), warmup_factor(config, knobs))
+
+
+def optimizer_numbers(config: Mapping[str, Any], knobs: Knobs) -> dict[str, Any]:
+    """The arguments of the optimizer by name, and those of the transformations that stand for one."""
+    numbers = _args(config, knobs, "optimizer_args")
+    for args in _args(config, knobs, "transforms_args").values():
+        numbers |= args
+    return numbers
 
 
 def num_steps(config: Mapping[str, Any], train_size: int) -> int:

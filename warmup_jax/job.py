@@ -1,22 +1,27 @@
 """A config made concrete: its data on the device, its runs, and their compiled functions."""
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from warmup_jax import config as configuration
-from warmup_jax import data, evaluation, models, sweep
+from warmup_jax import data, devices, diagnostics, evaluation, models, probes, registry, sweep
+from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import Knobs, Program, each_run, eval_step, init_state, train_chunk, updated
 
-# What a dispatch holds where the config leaves it open (None): (chunk_steps, runs_at_once) by platform
-# and kind of model. On CPU a convolution inside a loop loses its fast path, a Transformer loses nothing
+KINDS = {"resnet": "convolutional", "fcn": "dense", "transformer": "transformer", "decoder": "transformer"}
+# What a dispatch holds where the config leaves it open (None): (chunk_steps, lanes a device) by platform
+# and kind of model. On CPU a convolution inside a loop loses its fast path, matrix products lose nothing
 # there; one run already uses all cores.
-DISPATCH = {("cpu", "images"): (1, 1), ("cpu", "texts"): (10, 1),
-            ("gpu", "images"): (100, 32), ("gpu", "texts"): (100, 32),
-            ("tpu", "images"): (100, 32), ("tpu", "texts"): (100, 32)}
+DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu", "transformer"): (10, 1)} | {
+    (platform, kind): (100, 32) for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
+# Streams of the seed of a config; 0 and 1 are those of the runs.
+AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
 # optimise: without it a ResNet-20 starts seconds earlier.
 QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
@@ -28,11 +33,17 @@ class Plan(NamedTuple):
     runs: range
     num_steps: int
     knobs: list[Knobs]    # one a run
+    lanes: int            # of each group
+    devices: Any          # the mesh over which lanes are spread, None for one device
     chunk_steps: int
+    stops: np.ndarray     # the updates that no chunk may pass, ascending
     init: Any             # knobs [R] -> states [R]
     train: Any            # see train_step.train_chunk
     evaluate: Any         # see train_step.eval_step
     decode: Any           # (states [R], key, source texts [B, ...]) -> tokens [R, B, T]; None for images
+    probers: dict[str, probes.Prober]
+    probe: dict[str, Any]  # name -> see probes.measure
+    carry: Any            # states [R] -> what the probes carry, before the first of them
 
 
 class Group(NamedTuple):
@@ -44,20 +55,35 @@ class Group(NamedTuple):
     def name(self) -> str:
         return f"runs_{self.runs[0]}-{self.runs[-1]}"
 
+    @property
+    def lanes(self) -> list[Knobs]:
+        """The knobs of each lane; lanes beyond the runs repeat the last one."""
+        runs = [*self.runs, *[self.runs[-1]] * (self.plan.lanes - len(self.runs))]
+        return [self.plan.knobs[run - self.plan.runs[0]] for run in runs]
+
+    @property
+    def warmups(self) -> np.ndarray:
+        """The updates of each lane's warmup, [R]."""
+        return np.array([knobs.warmup_steps for knobs in self.lanes])
+
     def knobs(self) -> Knobs:
-        """The knobs of these runs, with leaves [R, ...]."""
-        first = self.plan.runs[0]
-        return sweep.stack([self.plan.knobs[run - first] for run in self.runs])
+        """The knobs of the lanes, with leaves [R, ...]."""
+        return sweep.stack(self.lanes)
 
 
 class Job(NamedTuple):
     """All runs of a config, in the order in which they train."""
     config: dict
     dataset: data.Dataset
-    train_arrays: dict    # resident splits on the device, {} if they stream
+    train_arrays: dict    # resident splits on the devices, {} if they stream
     test_arrays: dict
     changes: list[dict]   # what each run changes in the config
     groups: list[Group]
+
+    @property
+    def vocabulary(self) -> str | None:
+        """What tells the vocabulary of the data from any other; None for images."""
+        return self.dataset.texts and self.dataset.texts.fingerprint
 
 
 def set_up(config: dict) -> Job:
@@ -69,17 +95,22 @@ def set_up(config: dict) -> Job:
     configuration.validate(config)
     dataset = data.load(**config["dataset"])
     changes = sweep.expand(config)
+    at_once = config["runs_at_once"] or dispatch(config["model"])[1] * jax.local_device_count()
+    mesh = devices.mesh(len(changes), at_once)
     groups = []
     for static, runs in sweep.programs(config, changes):
-        plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs])
-        at_once = config["runs_at_once"] or dispatch(dataset)[1]
-        groups += [Group(plan, group) for group in sweep.groups(runs, at_once)]
-    return Job(config=config, dataset=dataset, changes=changes, groups=groups,
-               train_arrays=jax.device_put(dataset.train.arrays or {}),
-               test_arrays=jax.device_put(dataset.test.arrays or {}))
+        plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
+        groups += [Group(plan, group) for group in sweep.groups(runs, plan.lanes)]
+    job = Job(config=config, dataset=dataset, changes=changes, groups=groups,
+              train_arrays=devices.put(dataset.train.arrays or {}, mesh, None),
+              test_arrays=devices.put(dataset.test.arrays or {}, mesh, None))
+    for plan in {id(group.plan): group.plan for group in groups}.values():
+        check_probes(job, Group(plan, plan.runs[:plan.lanes]))
+    return job
 
 
-def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[dict]) -> Plan:
+def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[dict], mesh=None,
+              at_once: int = 1) -> Plan:
     """One program for the runs that make these changes to a config."""
     if config["batch_size"] > dataset.train.size:
         raise ValueError(f"batch_size={config['batch_size']} is larger than the training data "
@@ -89,24 +120,60 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     of_run = [sweep.assign(config, change) for change in changes]
     knobs = [configuration.run_knobs(run, num_steps=num_steps, train_size=dataset.train.size) for run in of_run]
     check_optimizer(configuration.optimizer(of_run[0], knobs[0]))
+    chosen, timings = diagnostics.of_config(config["diagnostics"])
     program = Program(
-        init=model.init, apply=model.apply,
+        init=model.init, apply=model.apply, loss=LOSSES[config["loss"]].each,
         prepare=lambda arrays, batch, key, train: dataset.prepare(data.take(arrays, batch), key, train),
-        optimizer=partial(configuration.optimizer, of_run[0]))
+        optimizer=partial(configuration.optimizer, of_run[0]),
+        diagnostics={name: args for name, args in chosen.items() if name not in timings})
+    probers = make_probers(program, of_run[0], knobs[0], model, dataset, chosen, timings)
+    chunk_steps = chunk_length(config, num_steps, dispatch(config["model"])[0], timings)
+    warmups = np.array([int(of_one.warmup_steps) for of_one in knobs])
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
+
+    def over_devices(function, axes, **options):
+        return jax.jit(devices.spread(function, mesh, axes), **options)
     return Plan(
-        config=config, runs=runs, num_steps=num_steps, knobs=knobs,
-        chunk_steps=chunk_length(config, num_steps, dispatch(dataset)[0]),
-        init=jax.jit(lambda knobs: each_run(partial(init_state, program), (0,))(knobs),
-                     compiler_options=QUICK_COMPILATION),
-        train=jax.jit(partial(train_chunk, program), donate_argnums=1),
-        evaluate=jax.jit(partial(eval_step, program)),
-        decode=decode and jax.jit(decode))
+        config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh,
+        lanes=devices.lanes(len(runs), at_once, 1 if mesh is None else mesh.size), chunk_steps=chunk_steps,
+        stops=pauses(config, num_steps, probes.stops(probers, num_steps, warmups)),
+        init=over_devices(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
+                          compiler_options=QUICK_COMPILATION),
+        train=over_devices(partial(train_chunk, program), (0, 0, None, None, None, None), donate_argnums=1),
+        evaluate=over_devices(partial(eval_step, program), (0, None, None)),
+        decode=decode and over_devices(decode, (0, None, None)),
+        probers=probers,
+        probe={name: over_devices(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
+               for name, prober in probers.items()},
+        carry=over_devices(lambda states: jax.vmap(partial(diagnostics.start_carries, chosen))(states.params), (0,)))
 
 
-def dispatch(dataset: data.Dataset) -> tuple[int, int]:
-    """(chunk_steps, runs_at_once) where the config leaves them open."""
-    return DISPATCH[jax.default_backend(), "images" if dataset.texts is None else "texts"]
+def make_probers(program: Program, config: Mapping[str, Any], knobs: Knobs, model: models.Model,
+                 dataset: data.Dataset, chosen: Mapping, timings: Mapping) -> dict[str, probes.Prober]:
+    """The probes of a config by name.
+
+    Raises:
+      ValueError: for a diagnostic that these runs cannot give, or more examples than there are.
+    """
+    there = probes.offered(program, knobs, model, configuration.optimizer_numbers(config, knobs),
+                           dataset.texts is not None) if chosen else ()
+    found = {}
+    for name, args in chosen.items():
+        diagnostics.check(name, args, there)
+        if name not in timings:
+            continue
+        if (timings[name].examples or 0) > dataset.train.size:
+            raise ValueError(f"diagnostics.{name}.examples={timings[name].examples}; allowed: at most the "
+                             f"{dataset.train.size} training examples")
+        unroll = jax.default_backend() == "cpu" and KINDS[config["model"]["name"]] == "convolutional"
+        found[name] = probes.Prober(program, name, args, timings[name], model.observe,
+                                    partial(configuration.optimizer_numbers, config), unroll)
+    return found
+
+
+def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
+    """(chunk_steps, lanes a device) where the config leaves them open."""
+    return DISPATCH[jax.default_backend(), registry.lookup("model", KINDS, model.get("name"))]
 
 
 def check_optimizer(tx) -> None:
@@ -115,14 +182,57 @@ def check_optimizer(tx) -> None:
     jax.eval_shape(lambda: updated(tx, params, tx.init(params), params, 0.0, 0.0))
 
 
-def chunk_length(config: dict, num_steps: int, most: int) -> int:
-    """Steps a dispatch: as the config says, or the most that end where an evaluation or checkpoint is due."""
+def check_probes(job: Job, group: Group) -> None:
+    """Raises a ValueError for a probe that does not fit its model, optimizer or batch; nothing is computed."""
+    plan = group.plan
+    if not plan.probers:
+        return
+    knobs = group.knobs()
+    states = plan.init.eval_shape(knobs)
+    carries = plan.carry.eval_shape(states)
+    for name, prober in plan.probers.items():
+        plan.probe[name].eval_shape(*probe_arguments(
+            job, plan, name, knobs, states, states.params, carries, np.ones(plan.lanes, bool), step=1))
+
+
+def probe_arguments(job: Job, plan: Plan, name: str, knobs, states, before, carries, due_R, step: int) -> tuple:
+    """The arguments of `plan.probe[name]` after `step` updates."""
+    prober, config = plan.probers[name], plan.config
+    batches = probes.batches_for(prober, job.dataset, config["seed"], config["batch_size"], step)
+    return (knobs, states, before if prober.entry.before else {},
+            {name: carries[name]} if name in carries else {}, due_R, job.train_arrays, job.test_arrays, batches,
+            jax.random.fold_in(stream(config, AUGMENTATION), max(step - 1, 0)))
+
+
+def stream(config: Mapping[str, Any], index: int) -> jax.Array:
+    """One of the independent random streams of a config's seed, which its runs share."""
+    return jax.random.fold_in(jax.random.key(config["seed"]), index)
+
+
+def chunk_length(config: dict, num_steps: int, most: int, timings: Mapping[str, diagnostics.Timing]) -> int:
+    """Steps a dispatch: as the config says, or the most that end where something is due at regular intervals."""
     stops = [min(config[key], num_steps) for key in ("eval_every", "checkpoint_every")]
     chosen = config["chunk_steps"]
     if chosen is None:
+        stops += [min(timing.every, num_steps) for timing in timings.values() if timing.until is None]
         common = math.gcd(*stops)
         return max(c for c in range(1, min(most, common) + 1) if common % c == 0)
     if any(stop % chosen for stop in stops):
         raise ValueError(f"chunk_steps={chosen} must divide eval_every={config['eval_every']} "
                          f"and checkpoint_every={config['checkpoint_every']}")
     return chosen
+
+
+def pauses(config: dict, num_steps: int, probed: np.ndarray) -> np.ndarray:
+    """The updates that no chunk may pass: where a probe, an evaluation or a checkpoint is due, and the end."""
+    regular = [np.arange(0, num_steps, config[key]) for key in ("eval_every", "checkpoint_every")]
+    return np.unique(np.concatenate([probed, *regular, [num_steps]]))
+
+
+def next_chunk(plan: Plan, step: int) -> int:
+    """The length of the chunk that begins after `step` updates: a whole one if it passes no stop, else one update.
+
+    Two lengths, so two programs at most; a function of the step alone, so that a resumed run is cut alike.
+    """
+    ahead = int(plan.stops[np.searchsorted(plan.stops, step, side="right")]) - step
+    return plan.chunk_steps if ahead >= plan.chunk_steps else 1

@@ -37,7 +37,7 @@ class MetricsLog:
             file.truncate(positions.get(name, 0))
             file.seek(0, os.SEEK_END)
             self._files[name] = file
-        self._boards = {}
+        self._boards, self._unflushed = {}, set()
         self._board_folder, self._purge_step = workdir / "tensorboard", step + 1
 
     def write(self, step: int, run: int, values: dict[str, float], file: str = "metrics.jsonl"):
@@ -45,6 +45,7 @@ class MetricsLog:
         line = {"step": step, "run": run} | {key: json_number(value) for key, value in values.items()}
         self._files[file].write(json.dumps(line).encode() + b"\n")
         board = self._board(run)
+        self._unflushed.add(run)
         for key, value in values.items():
             if np.isfinite(value):  # the writer prints a warning for every other
                 board.add_scalar(key, float(value), step)
@@ -57,9 +58,16 @@ class MetricsLog:
         """Brings every line to the disk; returns the length of each file in bytes."""
         for file in self._files.values():
             os.fsync(file.fileno())
-        for board in self._boards.values():
-            board.flush()
+        for run in self._unflushed:
+            self._boards[run].flush()
+        self._unflushed.clear()
         return {name: file.tell() for name, file in self._files.items()}
+
+    def run_ended(self, run: int):
+        """Closes what is open for one run alone."""
+        self._unflushed.discard(run)
+        if run in self._boards:
+            self._boards.pop(run).close()
 
     def close(self):
         """Syncs and closes all files."""
@@ -76,22 +84,38 @@ class MetricsLog:
 
 
 class Progress:
-    """A progress bar on a terminal, plain lines elsewhere.
+    """A progress bar over all runs on a terminal, plain lines elsewhere.
 
     Args:
-      total: updates of all runs together.
-      initial: how many of them were done before.
+      total: updates of all runs, those that train together counted once.
+      runs: how many there are.
     """
 
-    def __init__(self, total: int, initial: int):
-        self._bar = tqdm(total=total, initial=initial, unit="step", dynamic_ncols=True,
-                         disable=not sys.stderr.isatty())
-        self._total, self._done, self._last = total, initial, time.perf_counter()
+    def __init__(self, total: int, runs: int):
+        self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._total, self._done, self._last = total, 0, time.perf_counter()
+        self._runs, self._ended, self._diverged = runs, 0, 0
         self._timed_from = None  # (time, updates done) after the first chunk, which compiles
+
+    def skip(self, steps: int):
+        """Passes over updates that are done already, or that are not going to be."""
+        self._done += steps
+        self._bar.update(steps)
+        if self._timed_from is None:
+            self._bar.unpause()  # what was done before is not the speed of now
+        else:
+            self._timed_from = (self._timed_from[0], self._timed_from[1] + steps)
+
+    def runs_ended(self, runs: int, diverged: int):
+        """Notes that so many more runs have ended, and how many of them had diverged."""
+        self._ended += runs
+        self._diverged += diverged
 
     def advance(self, steps: int, text: str, always: bool = False):
         """Moves on by `steps`; `text` shows what is going on, at once if `always`."""
         self._done += steps
+        if self._runs > 1:
+            text = f"{self._ended}/{self._runs} runs done, {self._diverged} diverged; {text}"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)
         now = time.perf_counter()

@@ -14,7 +14,7 @@ FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
 COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "transforms_args")
 # What changes the program or a shape: besides the model's own arguments and the components' integers,
 # booleans and strings. A sweep over these is an outer loop, one compilation for each value.
-STATIC = ("batch_size", "optimizer", "schedule", "warmup", "combination", "recipe")
+STATIC = ("batch_size", "loss", "optimizer", "schedule", "warmup", "combination", "recipe")
 
 
 def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from warmup_jax import transforms
+from warmup_jax import diagnostics, losses, transforms
 
 NEVER = -1  # `diverged_at` of a run whose every step was finite
 
@@ -42,6 +42,8 @@ class Program(NamedTuple):
     apply: Callable      # (params, stats, inputs, *, train, key) -> (logits, stats)
     prepare: Callable    # (arrays, batch, key, train) -> {"inputs", "labels"[, "weights"]}; labels [B] or [B, T]
     optimizer: Callable  # Knobs -> optax.GradientTransformation
+    loss: Callable       # (logits [..., K], labels [...], label smoothing) -> losses [...]
+    diagnostics: dict    # of every update, by name; {} for none
 
 
 class TrainState(NamedTuple):
@@ -75,20 +77,22 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
     def objective(params):
         key = jax.random.fold_in(_stream(knobs, 1), state.step)
         logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
-        loss, accuracy, total = _sums(logits, batch, knobs.label_smoothing)
+        loss, accuracy, total = losses.sums(program.loss, logits, batch, knobs.label_smoothing)
         return loss / total, (stats, accuracy / total, total)
 
     (loss, (stats, accuracy, total)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy)
-    grad_norm = optax.tree.norm(grads)
+    params = optax.apply_updates(state.params, updates)
+    grad_norm, learning_rate = optax.tree.norm(grads), transforms.current_learning_rate(opt_state)
+    metrics = {"train/loss": loss, "train/accuracy": accuracy, "opt/learning_rate": learning_rate,
+               "opt/grad_norm": grad_norm}
+    metrics |= {"train/tokens": total} if batch["labels"].ndim > 1 else {}
+    metrics |= diagnostics.measure_step(program.diagnostics, diagnostics.Step(
+        params=state.params, grads=grads, updates=updates, after=params, opt_state=opt_state,
+        learning_rate=learning_rate))
     step = state.step + 1
     fails_first = ~jnp.isfinite(loss + grad_norm) & (state.diverged_at == NEVER)
-    state = TrainState(step, optax.apply_updates(state.params, updates), stats, opt_state,
-                       jnp.where(fails_first, step, state.diverged_at))
-    metrics = {"train/loss": loss, "train/accuracy": accuracy,
-               "opt/learning_rate": transforms.current_learning_rate(opt_state),
-               "opt/grad_norm": grad_norm}
-    return state, metrics | ({"train/tokens": total} if batch["labels"].ndim > 1 else {})
+    return TrainState(step, params, stats, opt_state, jnp.where(fails_first, step, state.diverged_at)), metrics
 
 
 def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy):
@@ -126,15 +130,12 @@ def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict
 
 
 def eval_step(program: Program, states: TrainState, arrays: dict, batch: dict) -> dict:
-    """Sums [R] of loss, correct predictions and weights over one batch, running statistics fixed.
-
-    A prediction that is not finite counts as wrong.
-    """
+    """Sums [R] of loss, correct predictions and weights over one batch, running statistics fixed."""
     batch = program.prepare(arrays, batch, None, False)
 
     def sums(state):
         logits, _ = program.apply(state.params, state.stats, batch["inputs"], train=False, key=None)
-        return dict(zip(("loss", "correct", "weight"), _sums(logits, batch, 0.0)))
+        return dict(zip(("loss", "correct", "weight"), losses.sums(program.loss, logits, batch, 0.0)))
     return each_run(sums, (0,))(states)
 
 
@@ -144,30 +145,13 @@ def each_run(function: Callable, in_axes: tuple) -> Callable:
     A mapped convolution is a grouped one, which is slower on CPU.
     """
     def mapped(*args):
-        leaves = [jax.tree.leaves(arg)[0] for arg, axis in zip(args, in_axes) if axis == 0]
-        if leaves[0].shape[0] > 1:
+        lanes = jax.tree.leaves([arg for arg, axis in zip(args, in_axes) if axis == 0])[0].shape[0]
+        if lanes > 1:
             return jax.vmap(function, in_axes)(*args)
         args = [arg if axis is None else jax.tree.map(lambda x: x[0], arg)
                 for arg, axis in zip(args, in_axes)]
         return jax.tree.map(lambda x: x[None], function(*args))
     return mapped
-
-
-def _sums(logits, batch: dict, label_smoothing):
-    """Weighted sums of cross-entropy, correct predictions and weights; logits [..., K], labels [...].
-
-    With the target distribution (1 - s) onehot + s / K the cross-entropy is
-    logsumexp(logits) - (1 - s) logits[label] - s mean(logits): no array of
-    log-probabilities, which for a large vocabulary would be most of the memory.
-    """
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
-    of_label = jnp.take_along_axis(logits, batch["labels"][..., None], axis=-1)[..., 0]
-    losses = normaliser - (1 - label_smoothing) * of_label - label_smoothing * logits.mean(-1)
-    correct = (logits.argmax(-1) == batch["labels"]) & jnp.isfinite(normaliser)
-    weights = batch.get("weights", jnp.ones_like(losses))
-    # `where`, not a product: padding that is not finite must not leak into the sum
-    masked = lambda values: jnp.where(weights > 0, weights * values, 0).sum()
-    return masked(losses), masked(correct), weights.sum()
 
 
 def _stream(knobs: Knobs, index: int) -> jax.Array:

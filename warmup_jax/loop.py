@@ -1,0 +1,178 @@
+"""The loop over one group of runs: chunk -> log -> probe -> evaluate -> checkpoint."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from warmup_jax import data, evaluation, logs, probes, sweep
+from warmup_jax.checkpoint import Checkpoints
+from warmup_jax.clock import Clock
+from warmup_jax.job import AUGMENTATION, DECODING, Group, Job, next_chunk, probe_arguments, stream
+from warmup_jax.signals import Stop
+from warmup_jax.train_step import NEVER, TrainState
+
+SHOWN = 80      # characters of a text on the screen; texts.jsonl has the whole
+FEW_RUNS = 12   # with more, the screen shows the progress of all instead of every evaluation
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; all is saved."""
+
+
+class Host(NamedTuple):
+    """What the loop trains, and where it leaves what it has seen."""
+    job: Job
+    log: logs.MetricsLog
+    progress: logs.Progress
+    clock: Clock
+    stop: Stop
+
+
+def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None, checkpoints: Checkpoints) -> None:
+    """Trains the runs of one group to the end, or to the signal that stops them.
+
+    The last save may still be under way when it returns.
+
+    saved: the states of a checkpoint and what their probes carry; None: from the beginning.
+    """
+    job, log, progress, clock, stop = host
+    plan, knobs, config = group.plan, group.knobs(), group.plan.config
+    states, carries = saved or start(plan, knobs)
+    if saved is None:
+        carries = probe(host, group, knobs, states, {}, carries, 0)
+    key = stream(config, AUGMENTATION)
+    step = int(states.step[0])
+    batches = data.train_batches(job.dataset, seed=config["seed"], start=step, stop=plan.num_steps,
+                                 batch_size=config["batch_size"])
+    behind = None  # the chunk whose metrics are still on the device
+    ended = step == plan.num_steps or out_of_runs(group, states)
+    while not ended:
+        length = next_chunk(plan, step)
+        with clock.measure("data"):
+            chunk = list(itertools.islice(batches, length))
+            chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
+        # The step gives its memory to the states after it; what a probe compares them with is copied before.
+        wanted = any(p.entry.before for p in probes_due(group, step + length))
+        before = jax.tree.map(jnp.copy, states.params) if wanted else {}
+        compiles = clock.compiles((id(plan), length))
+        with clock.measure("compile" if compiles else "train"):
+            states, metrics = plan.train(knobs, states, job.train_arrays, chunk,
+                                         np.arange(step, step + length, dtype=np.int32), key)
+            if compiles:
+                jax.block_until_ready(metrics)
+        clock.chunk_done(length * len(group.runs) * config["batch_size"], compiles)
+        step += length
+        if behind is not None:
+            log_chunk(host, group, *behind)
+        behind = (step, metrics)
+        ended = step == plan.num_steps
+        evaluates, probed = ended or step % config["eval_every"] == 0, bool(probes_due(group, step))
+        saves = ended or stop.requested or step % config["checkpoint_every"] == 0
+        if evaluates or probed or saves:
+            log_chunk(host, group, *behind)
+            behind = None
+        if probed:
+            carries = probe(host, group, knobs, states, before, carries, step)
+        if evaluates:
+            evaluate(host, group, states, step)
+            ended = ended or out_of_runs(group, states)
+        if ended or saves:
+            with clock.measure("save"):
+                checkpoints.save(step, (knobs, states, carries), {
+                    "step": step, "log": log.sync(), "seconds": clock.seconds(), "vocabulary": job.vocabulary})
+        if stop.requested:
+            checkpoints.close()
+            raise Interrupted(f"stopped by {stop.requested} after step {step} of run "
+                              f"{group.runs[0]}; all is saved, the same command goes on from here")
+    for run in group.runs:
+        log.run_ended(run)
+    progress.skip(plan.num_steps - step)
+    progress.runs_ended(len(group.runs), int((diverged_at(group, states) != NEVER).sum()))
+
+
+def start(plan, knobs) -> tuple[TrainState, dict]:
+    """The states before the first update, and what their probes carry."""
+    states = plan.init(knobs)
+    return states, plan.carry(states) if plan.probers else {}
+
+
+def probes_due(group: Group, step: int) -> list[probes.Prober]:
+    """Those of which some run of the group is due after `step` updates."""
+    return [prober for prober in group.plan.probers.values() if probes.due(prober, step, group.warmups).any()]
+
+
+def probe(host: Host, group: Group, knobs: Any, states: TrainState, before: Any, carries: dict, step: int) -> dict:
+    """Takes the probes that are due, and logs what they found; returns what they carry from here on."""
+    plan, lines = group.plan, [{} for _ in group.runs]
+    for prober in probes_due(group, step):
+        name, due_R = prober.name, probes.due(prober, step, group.warmups)
+        with host.clock.measure("compile" if host.clock.compiles((id(plan), name)) else "diagnose"):
+            metrics, carried = jax.device_get(plan.probe[name](
+                *probe_arguments(host.job, plan, name, knobs, states, before, carries, due_R, step)))
+        carries = carries | carried
+        for lane, line in enumerate(lines):
+            line |= {key: values[lane] for key, values in metrics.items() if due_R[lane]}
+    for run, line in zip(group.runs, lines):
+        if line:
+            host.log.write(step, run, line)
+    return carries
+
+
+def log_chunk(host: Host, group: Group, step: int, metrics: dict) -> None:
+    """Fetches the metrics [R, C] of the chunk that ended at `step` and writes the lines that are due."""
+    with host.clock.measure("train"):  # the device is what is waited for here
+        metrics = {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
+    config, length = group.plan.config, next(iter(metrics.values())).shape[1]
+    for offset in range(length):
+        applied = step - length + offset + 1
+        if applied % config["log_every"] == 0 or applied in (1, group.plan.num_steps):
+            for lane, run in enumerate(group.runs):
+                host.log.write(applied, run, {name: values[lane, offset] for name, values in metrics.items()})
+    if "train/tokens" in metrics:
+        tokens = metrics["train/tokens"][:len(group.runs)]
+        host.clock.tokens_seen(tokens.sum(), tokens.size * config["batch_size"])
+    loss, accuracy, rate = (metrics[name][len(group.runs) - 1, -1] for name in
+                            ("train/loss", "train/accuracy", "opt/learning_rate"))
+    host.progress.advance(length, f"run {group.runs[-1]} lr {rate:.3g} loss {loss:.3f} acc {accuracy:.3f} "
+                                  f"{host.clock.pace()}")
+
+
+def evaluate(host: Host, group: Group, states: TrainState, step: int) -> None:
+    """What the test split says of the states, and the timing of the run so far."""
+    job, log, progress, clock, _ = host
+    plan, config = group.plan, group.plan.config
+    with clock.measure("evaluate"):
+        values = evaluation.scores(plan.evaluate, states, job.test_arrays, job.dataset, config["eval_batch_size"])
+        written = evaluation.Written({}, None, [[]] * len(group.runs))
+        if plan.decode is not None:
+            key = jax.random.fold_in(stream(config, DECODING), step)
+            written = evaluation.write(plan.decode, states, job.dataset.texts, config["decoding"],
+                                       config["eval_batch_size"], key)
+        diverged = diverged_at(group, states)
+    values |= written.values
+    for lane, run in enumerate(group.runs):
+        line = {name: of_run[lane] for name, of_run in values.items()}
+        said = " ".join(f"test {name.removeprefix('eval/')} {value:.4g}" for name, value in line.items())
+        if diverged[lane] != NEVER:
+            line["train/diverged_at"] = diverged[lane]
+        log.write(step, run, line)
+        progress.advance(0, f"run {run} ({sweep.label(job.changes[run])}) step {step}: {said}",
+                         always=len(job.changes) <= FEW_RUNS)
+        for sample in written.samples[lane]:
+            log.write_text(step, run, sample | ({"signature": written.signature} if written.signature else {}))
+            progress.say("    " + " | ".join(f"{name}: {text[:SHOWN]!r}" for name, text in sample.items()))
+    log.write(step, group.runs[0], clock.throughput() |
+              {f"perf/seconds_{name}": value for name, value in clock.seconds().items()}, "timing.jsonl")
+
+
+def diverged_at(group: Group, states: TrainState) -> np.ndarray:
+    """The update at which each run of a group diverged, or NEVER."""
+    return np.asarray(states.diverged_at)[:len(group.runs)]
+
+
+def out_of_runs(group: Group, states: TrainState) -> bool:
+    """Whether the config has a group stop because all of its runs have diverged."""
+    return group.plan.config["stop_when_diverged"] and bool((diverged_at(group, states) != NEVER).all())
