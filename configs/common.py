@@ -28,18 +28,18 @@ LAYERS = dict(layers=True)
 # name: the arguments that `diagnose=` gives a diagnostic; probes are also told when, and on what.
 DIAGNOSTICS = {
     "norms": LAYERS, "relative_update": LAYERS,
-    "sharpness": dict(iterations=10, count=1), "preconditioned_sharpness": dict(iterations=10),
-    "gradient_noise": dict(micro_batches=16), "adaptive_rate": LAYERS, "early_overfitting": dict(),
+    "sharpness": dict(iterations=3, count=1), "preconditioned_sharpness": dict(iterations=3),
+    "gradient_noise": dict(micro_batches=8), "adaptive_rate": LAYERS, "early_overfitting": dict(),
     "weight_distance": LAYERS, "representation": dict(), "dead_units": dict(), "token_variance": dict(),
     "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1)}
 EVERY_STEP = ("norms", "relative_update")
 
 
 def diagnostics(names):
-    """Diagnostics with their usual arguments: probes every 50 updates, on 256 examples."""
+    """Diagnostics with their usual arguments: probes every 50 updates, on 128 examples."""
     found = {}
     for name in names:
-        timing = dict(every=50, until=config_dict.placeholder(int), batch="fixed", examples=256)
+        timing = dict(every=50, until=config_dict.placeholder(int), batch="fixed", examples=128)
         if name == "early_overfitting":
             timing = dict(every=1, until=20, batch="training", examples=config_dict.placeholder(int))
         found[name] = DIAGNOSTICS[name] | ({} if name in EVERY_STEP else timing)

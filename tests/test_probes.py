@@ -80,9 +80,10 @@ def test_a_resumed_run_measures_the_same(everything, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
 
 
-def test_two_updates_by_hand(tmp_path):
+@pytest.mark.parametrize("iterations, tolerance", [(30, 1e-3), (3, 1e-2)])
+def test_two_updates_by_hand(tmp_path, iterations, tolerance):
     """Sharpness from the dense Hessian, and what an update gains on its own batch and on one of the test split."""
-    chosen = {"sharpness": dict(every=1, until=1, batch="fixed", examples=64, iterations=30, count=1),
+    chosen = {"sharpness": dict(every=1, until=1, batch="fixed", examples=64, iterations=iterations, count=1),
               "early_overfitting": dict(every=1, until=None, batch="training", examples=None)}
     config = small("sgd", chosen, loss="mse", num_steps=2, eval_every=2, checkpoint_every=2, warmup_steps=0)
     config["optimizer_args"]["momentum"] = 0.0
@@ -106,7 +107,8 @@ def test_two_updates_by_hand(tmp_path):
         flat, unravel = ravel_pytree(params)
         batch = examples(dataset.train, data.batch_index(0, 0, dataset.train.size, 64))
         return np.linalg.eigvalsh(jax.jit(jax.hessian(lambda w: loss(unravel(w), batch)))(flat))[-1]
-    assert found[0]["diag/sharpness"] == pytest.approx(dense_sharpness(params), rel=1e-3)
+    # three iterations are repeated where there is no earlier vector to start from
+    assert found[0]["diag/sharpness"] == pytest.approx(dense_sharpness(params), rel=tolerance)
     for step in (0, 1):
         used = examples(dataset.train, data.batch_index(0, step, dataset.train.size, 16))
         fresh = examples(dataset.test, data.batch_index(0, step + 1, dataset.test.size, 16))
@@ -115,6 +117,8 @@ def test_two_updates_by_hand(tmp_path):
             assert found[step + 1][f"diag/decrease_{name}"] == pytest.approx(
                 float(loss(params, batch) - loss(after, batch)), rel=1e-3, abs=1e-5)
         params = after
+        if step == 0:
+            assert found[1]["diag/sharpness"] == pytest.approx(dense_sharpness(params), rel=tolerance)
     assert found[1]["diag/stability_ratio"] == pytest.approx(0.05 * found[1]["diag/sharpness"] / 2)
     assert 2 not in [step for step, values in found.items() if "diag/sharpness" in values]
 
@@ -168,7 +172,7 @@ def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monke
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
         batch = {"index": np.zeros((1, 16), np.int32)}
         return plan.train.lower(knobs, plan.init.eval_shape(knobs), one.train_arrays, batch, np.zeros(1, np.int32),
-                                jax.random.key(0)).as_text()
+                                jax.random.key(0), {}).as_text()
     off, probes, steps = (program(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]},
                                                          {"norms": CHOSEN["norms"]}))
     monkeypatch.setattr(train_step.diagnostics, "measure_step", lambda chosen, step: {})
@@ -251,3 +255,20 @@ def test_a_config_file_names_standard_arguments(family):
     assert config["diagnostics"].keys() >= {"norms", "sharpness", "gradient_noise"}
     with pytest.raises(ValueError, match="sharpnes"):
         family.get_config("diagnose=sharpnes")
+
+
+@pytest.mark.parametrize("optimizer, diagnostic", [("sgd", "sharpness"), ("adam", "preconditioned_sharpness")])
+def test_a_rate_capped_by_the_sharpness_that_was_last_measured(optimizer, diagnostic, tmp_path):
+    """rate = min(schedule, c / sharpness), from the probe before; none before the first."""
+    chosen = {diagnostic: dict(every=2, until=None, batch="fixed", examples=32, iterations=5) | (
+        dict(count=1) if diagnostic == "sharpness" else {})}
+    config = small(optimizer, chosen, transforms=("cap_by_sharpness",), peak_lr=1e3, warmup_steps=0,
+                   transforms_args={"cap_by_sharpness": {"c": 1.0}})
+    experiment.run(config, tmp_path / "run")
+    found = {step: values[f"diag/{diagnostic}"] for step, values in measured(tmp_path / "run").items()}
+    rates = {line["step"]: line["opt/learning_rate"] for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
+             if "opt/learning_rate" in line}
+    assert sorted(found) == [0, 2, 4, 6, 8] if optimizer == "sgd" else [2, 4, 6, 8]
+    for step, rate in rates.items():
+        sharpness = found.get((step - 1) // 2 * 2, 0.0)
+        assert rate == pytest.approx(min(1e3, 1 / sharpness) if sharpness > 0 else 1e3, rel=1e-5), step

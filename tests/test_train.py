@@ -44,7 +44,7 @@ TRANSLATE = "--config=configs/transformer_warmup.py"
     ([CONFIG, "--config.transforms=('warmup_untill',)"], "did you mean 'warmup_until'"),
     ([CONFIG, "--config.recipe=gtp"], "did you mean 'gpt'"),
     ([CONFIG, "--config.transforms=('cap_by_sharpness',)", "--config.transforms_args.cap_by_sharpness.c=2.0"],
-     "needs the extra argument 'sharpness'"),
+     "this one: nothing"),
     ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
     ([CONFIG, "--config.sweep.num_steps=(1,2)"], "unknown knob to sweep 'num_steps'"),
     ([CONFIG, "--config.sweep.form=('cifar','cifer')"], "form='cifer'"),

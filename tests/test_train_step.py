@@ -55,7 +55,7 @@ def stacked(count):
 def chunk(knobs_R, states, first, length, batches=None):
     batches = batches if batches is not None else jax.tree.map(lambda x: x[first:first + length], stacked(8))
     return jax.jit(partial(train_step.train_chunk, PROGRAM))(
-        knobs_R, states, {}, batches, np.arange(first, first + length, dtype=np.int32), jax.random.key(9))
+        knobs_R, states, {}, batches, np.arange(first, first + length, dtype=np.int32), jax.random.key(9), {})
 
 
 def start(*runs):
@@ -79,7 +79,7 @@ def test_two_updates_by_hand():
         targets = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
         gradient = inputs.T @ (probs - targets) / BATCH
         bias_gradient = (probs - targets).mean(0)
-        state, metrics = train_step.train_step(PROGRAM, one, state, batch(step))
+        state, metrics = train_step.train_step(PROGRAM, one, state, batch(step), {})
         rate = 0.5 * (step + 1) / 4
         assert float(metrics["train/loss"]) == pytest.approx(-(targets * np.log(probs)).sum(-1).mean(), rel=1e-5)
         assert float(metrics["train/accuracy"]) == (logits.argmax(-1) == labels).mean()
@@ -157,5 +157,5 @@ def test_every_knob_value_runs_the_same_program():
         runs, states = start(one)
         for step in range(3):
             states, _ = compiled(runs, states, {}, jax.tree.map(lambda x: x[:1], stacked(1)),
-                                 np.array([step], np.int32), jax.random.key(0))
+                                 np.array([step], np.int32), jax.random.key(0), {})
     assert count == 1

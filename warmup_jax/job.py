@@ -1,7 +1,7 @@
 """A config made concrete: its data on the device, its runs, and their compiled functions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -119,8 +119,8 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     num_steps = configuration.num_steps(config, dataset.train.size)
     of_run = [sweep.assign(config, change) for change in changes]
     knobs = [configuration.run_knobs(run, num_steps=num_steps, train_size=dataset.train.size) for run in of_run]
-    check_optimizer(configuration.optimizer(of_run[0], knobs[0]))
     chosen, timings = diagnostics.of_config(config["diagnostics"])
+    check_optimizer(configuration.optimizer(of_run[0], knobs[0]), chosen)
     program = Program(
         init=model.init, apply=model.apply, loss=LOSSES[config["loss"]].each,
         prepare=lambda arrays, batch, key, train: dataset.prepare(data.take(arrays, batch), key, train),
@@ -139,7 +139,7 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
         stops=pauses(config, num_steps, probes.stops(probers, num_steps, warmups)),
         init=over_devices(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
                           compiler_options=QUICK_COMPILATION),
-        train=over_devices(partial(train_chunk, program), (0, 0, None, None, None, None), donate_argnums=1),
+        train=over_devices(partial(train_chunk, program), (0, 0, None, None, None, None, 0), donate_argnums=1),
         evaluate=over_devices(partial(eval_step, program), (0, None, None)),
         decode=decode and over_devices(decode, (0, None, None)),
         probers=probers,
@@ -176,10 +176,15 @@ def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
     return DISPATCH[jax.default_backend(), registry.lookup("model", KINDS, model.get("name"))]
 
 
-def check_optimizer(tx) -> None:
-    """Raises a ValueError if a transformation asks for something that a train step does not measure."""
+def check_optimizer(tx, chosen: Collection[str]) -> None:
+    """Raises a ValueError if a transformation asks for something that neither step nor chosen diagnostics measure."""
     params = {"layer": {"kernel": jnp.zeros((1, 1))}}
-    jax.eval_shape(lambda: updated(tx, params, tx.init(params), params, 0.0, 0.0))
+    measured = {"sharpness": 0.0} if {"sharpness", "preconditioned_sharpness"} & set(chosen) else {}
+    try:
+        jax.eval_shape(lambda: updated(tx, params, tx.init(params), params, 0.0, 0.0, measured))
+    except ValueError as error:
+        raise ValueError(f"{error}; a run measures what diagnostics={{...}} names, this one: "
+                         f"{', '.join(chosen) or 'nothing'}") from error
 
 
 def check_probes(job: Job, group: Group) -> None:

@@ -60,7 +60,8 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
         compiles = clock.compiles((id(plan), length))
         with clock.measure("compile" if compiles else "train"):
             states, metrics = plan.train(knobs, states, job.train_arrays, chunk,
-                                         np.arange(step, step + length, dtype=np.int32), key)
+                                         np.arange(step, step + length, dtype=np.int32), key,
+                                         probes.measured(carries))
             if compiles:
                 jax.block_until_ready(metrics)
         clock.chunk_done(length * len(group.runs) * config["batch_size"], compiles)
@@ -109,10 +110,14 @@ def probe(host: Host, group: Group, knobs: Any, states: TrainState, before: Any,
     plan, lines = group.plan, [{} for _ in group.runs]
     for prober in probes_due(group, step):
         name, due_R = prober.name, probes.due(prober, step, group.warmups)
-        with host.clock.measure("compile" if host.clock.compiles((id(plan), name)) else "diagnose"):
-            metrics, carried = jax.device_get(plan.probe[name](
-                *probe_arguments(host.job, plan, name, knobs, states, before, carries, due_R, step)))
-        carries = carries | carried
+        first_R = probes.begins(prober, step, group.warmups)
+        repeats = prober.entry.restarts(**prober.args) - 1 if first_R.any() else 0
+        for taken_R in [first_R] * repeats + [due_R]:
+            arguments = probe_arguments(host.job, plan, name, knobs, states, before, carries, taken_R, step)
+            with host.clock.measure("compile" if host.clock.compiles((id(plan), name)) else "diagnose"):
+                metrics, carried = plan.probe[name](*arguments)
+                metrics = jax.device_get(metrics)
+            carries = carries | carried
         for lane, line in enumerate(lines):
             line |= {key: values[lane] for key, values in metrics.items() if due_R[lane]}
     for run, line in zip(group.runs, lines):

@@ -69,6 +69,12 @@ def measure(prober: Prober, knobs, states, before, carries, due_R, arrays, test_
     return each_run(one, (0, 0, 0, 0, 0))(knobs, states, before, carries, due_R)
 
 
+def measured(carries: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """What a train step may go by of the last probes, [R] by name: the sharpness, as the optimizer sees it if probed."""
+    found = [carries[name].value for name in ("preconditioned_sharpness", "sharpness") if name in carries]
+    return {"sharpness": found[0]} if found else {}
+
+
 def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: int, step: int) -> dict[str, dict]:
     """The batches of a probe after `step` updates, by what they are: "fixed", "used" and "fresh".
 
@@ -99,6 +105,11 @@ def offered(program: Program, knobs, model, numbers: Mapping[str, Any], tokens: 
 def due(prober: Prober, step: int | np.ndarray, warmup_R: np.ndarray) -> np.ndarray:
     """Whether it is due after `step` updates, bool [R]; see `diagnostics.due`."""
     return diagnostics.due(prober.timing, prober.entry.first, step, warmup_R)
+
+
+def begins(prober: Prober, step: int, warmup_R: np.ndarray) -> np.ndarray:
+    """bool [R]: for which runs the probe after `step` updates is their first."""
+    return diagnostics.first_due(prober.timing, prober.entry.first, warmup_R) == step
 
 
 def stops(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) -> np.ndarray:

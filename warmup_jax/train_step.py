@@ -63,13 +63,16 @@ def init_state(program: Program, knobs: Knobs) -> TrainState:
                       jnp.full([], NEVER, jnp.int32))
 
 
-def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
+def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict, measured: dict):
     """One update of one run.
 
     Loss, accuracy and gradient norm are of the parameters before the update;
     the learning rate is the one that the update applied; the gradient norm is
     taken before clipping. Where labels are sequences, loss and accuracy are
     means over tokens, and the metrics hold their number without padding.
+
+    `measured` is what transformations may go by that a step does not measure itself: {} or the `sharpness` of the
+    last probe.
 
     Returns:
       The state after the update, and scalar metrics by name.
@@ -81,7 +84,7 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
         return loss / total, (stats, accuracy / total, total)
 
     (loss, (stats, accuracy, total)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy)
+    updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy, measured)
     params = optax.apply_updates(state.params, updates)
     grad_norm, learning_rate = optax.tree.norm(grads), transforms.current_learning_rate(opt_state)
     metrics = {"train/loss": loss, "train/accuracy": accuracy, "opt/learning_rate": learning_rate,
@@ -95,14 +98,15 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict):
     return TrainState(step, params, stats, opt_state, jnp.where(fails_first, step, state.diverged_at)), metrics
 
 
-def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy):
-    """`tx.update` with what a step has measured, for transformations that go by it: `value`, `accuracy`, `error`."""
+def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy,
+            measured: dict):
+    """`tx.update` with what was measured, for transformations that go by it: `value`, `accuracy`, `error`, others."""
     return optax.with_extra_args_support(tx).update(
-        grads, opt_state, params, value=loss, accuracy=accuracy, error=1 - accuracy)
+        grads, opt_state, params, value=loss, accuracy=accuracy, error=1 - accuracy, **measured)
 
 
 def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict, batches: dict,
-                steps: jax.Array, key: jax.Array):
+                steps: jax.Array, key: jax.Array, measured: dict):
     """C updates of R runs on the same batches, in one dispatch.
 
     Args:
@@ -113,6 +117,7 @@ def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict
       batches: batches with leaves [C, B, ...].
       steps: int32 [C], the updates applied before each of them.
       key: from which, with the step, the augmentation of a batch is drawn.
+      measured: scalars [R] by name, see `train_step`.
 
     Returns:
       The states after the chunk, and metrics [R, C] by name.
@@ -120,7 +125,7 @@ def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict
     def step_all(states, batch_and_step):
         batch, step = batch_and_step
         batch = program.prepare(arrays, batch, jax.random.fold_in(key, step), True)
-        return each_run(partial(train_step, program), (0, 0, None))(knobs, states, batch)
+        return each_run(partial(train_step, program), (0, 0, None, 0))(knobs, states, batch, measured)
 
     if steps.size == 1:  # no loop around it: performance on CPU depends on that
         states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (batches, steps)))

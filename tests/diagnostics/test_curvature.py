@@ -14,7 +14,7 @@ from warmup_jax import optimizers
 from warmup_jax.diagnostics import (
     Probe, adam_edge, adam_preconditioner, edge, hessian_vector_product, preconditioned_sharpness, second_moment,
     sharpness, stability_ratio, top_eigenvalues)
-from warmup_jax.diagnostics.curvature import probe_preconditioned_sharpness, probe_sharpness
+from warmup_jax.diagnostics.curvature import Known, probe_preconditioned_sharpness, probe_sharpness
 
 BATCH = make_batch(0)
 ADAM = dict(beta1=0.9, beta2=0.99, eps=1e-8)
@@ -183,7 +183,7 @@ def test_preconditioned_sharpness_is_the_dense_one(adam):
     flat = np.asarray(ravel_pytree(preconditioner)[0], float)
     dense = np.asarray(dense_hessian(params, BATCH), float) / np.sqrt(np.outer(flat, flat))
     values, vectors = np.linalg.eigh(dense)
-    probe = Probe(params, state, 0.01, ADAM, loss, BATCH, carry=params)
+    probe = Probe(params, state, 0.01, ADAM, loss, BATCH, carry=Known(0.0, params))
     (value, vector), (metrics, carry) = jit(lambda: (
         preconditioned_sharpness(loss_of, params, preconditioner, params, 20),
         probe_preconditioned_sharpness(probe, iterations=20)))()
@@ -192,21 +192,22 @@ def test_preconditioned_sharpness_is_the_dense_one(adam):
     assert value == pytest.approx(np.linalg.eigvals(dense * np.sqrt(flat / flat[:, None])).real.max(), rel=1e-3)
     assert metrics["diag/preconditioned_sharpness"] == pytest.approx(float(value), rel=1e-5)
     assert metrics["diag/preconditioned_edge_ratio"] == pytest.approx(values[-1] * 0.01 / 38, rel=1e-3)
-    assert cosine(carry, vector) > 0.999
+    assert cosine(carry.vector, vector) > 0.999 and carry.value == metrics["diag/preconditioned_sharpness"]
     part = probe._replace(params=params | {"more": jnp.ones(2)})
     with pytest.raises(ValueError, match="second moment of a part of the parameters only"):
         probe_preconditioned_sharpness(part, iterations=20)
 
 
 def test_probe_of_sharpness_beside_its_thresholds(params, spectrum):
-    probe = Probe(params, (), 0.05, {"momentum": 0.9, "nesterov": False}, loss, BATCH, carry=params)
+    probe = Probe(params, (), 0.05, {"momentum": 0.9, "nesterov": False}, loss, BATCH,
+                  carry=Known(0.0, params))
     probed, plain = jit(lambda: (probe_sharpness(probe, iterations=20, count=3),
                                      sharpness(loss_of, params, params, 20)))()
-    metrics, vector = probed
+    metrics, carry = probed
     largest = spectrum[0][0]
     expected = {"sharpness": largest, "eigenvalue_2": spectrum[0][1], "eigenvalue_3": spectrum[0][2],
                 "stability_ratio": 0.05 * largest / 2, "edge_ratio": largest / (3.8 / 0.05)}
     assert set(metrics) == {f"diag/{name}" for name in expected} | {"diag/sharpness_error"}
     for name, value in expected.items():
         assert metrics[f"diag/{name}"] == pytest.approx(value, rel=1e-3)
-    assert plain[0] == metrics["diag/sharpness"] and cosine(plain[1], vector) > 0.9999
+    assert plain[0] == metrics["diag/sharpness"] and cosine(plain[1], carry.vector) > 0.9999

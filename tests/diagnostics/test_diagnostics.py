@@ -65,7 +65,7 @@ def test_every_diagnostic_in_a_loop_over_runs():
         for name, values_C in metrics.items():
             np.testing.assert_allclose(together[name][lane], values_C, rtol=2e-3, atol=1e-6, err_msg=name)
     for name in ("sharpness", "preconditioned_sharpness"):
-        lengths_R = jax.vmap(optax.tree.norm)(carries[name])
+        lengths_R = jax.vmap(optax.tree.norm)(carries[name].vector)
         np.testing.assert_allclose(lengths_R, [1, 1, np.nan], rtol=1e-5)
 
 

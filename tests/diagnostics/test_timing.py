@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import diagnostics
-from warmup_jax.diagnostics import Timing, due, of_config
+from warmup_jax.diagnostics import Timing, due, first_due, of_config
 from warmup_jax.diagnostics.timing import separated
 
 FIXED = dict(every=10, until=None, batch="fixed", examples=32)
@@ -35,6 +35,14 @@ def test_each_run_has_its_own_end_of_the_warmup():
     assert found.shape == (12, 3)
     np.testing.assert_array_equal(np.argwhere(found).tolist(), [[0, 0], [0, 1], [0, 2], [3, 1], [10, 0], [10, 1],
                                                                 [10, 2]])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("every", [1, 4, 10])
+def test_the_first_probe_is_the_first_that_is_due(first, every):
+    timing, warmups = Timing(**(FIXED | dict(every=every))), np.array([0, 1, 3, 4, 12])
+    found = due(timing, first, np.arange(12)[:, None], warmups)
+    np.testing.assert_array_equal(first_due(timing, first, warmups), found.argmax(0))
 
 
 def test_a_config_is_taken_apart():

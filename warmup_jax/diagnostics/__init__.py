@@ -24,8 +24,9 @@ from warmup_jax.diagnostics.adaptivity import (
     adaptive_rate, effective_rate, probe_adaptive_rate, rectifier, rho, second_moment)
 from warmup_jax.diagnostics.critical import critical_rate, probe_critical_rate
 from warmup_jax.diagnostics.curvature import (
-    Spectrum, adam_edge, adam_preconditioner, edge, hessian_vector_product, preconditioned, preconditioned_sharpness,
-    probe_preconditioned_sharpness, probe_sharpness, sharpness, stability_ratio, top_eigenvalues)
+    Spectrum, adam_edge, adam_preconditioner, edge, hessian_vector_product, nothing_known, preconditioned,
+    preconditioned_sharpness, probe_preconditioned_sharpness, probe_sharpness, restarts, sharpness, stability_ratio,
+    top_eigenvalues)
 from warmup_jax.diagnostics.layers import by_layer, each_layer
 from warmup_jax.diagnostics.noise import Noise, gradient_noise, noise_of_gradients, probe_gradient_noise
 from warmup_jax.diagnostics.norms import (
@@ -33,23 +34,18 @@ from warmup_jax.diagnostics.norms import (
 from warmup_jax.diagnostics.overfitting import early_overfitting, probe_early_overfitting
 from warmup_jax.diagnostics.similarity import linear_cka, probe_representation, probe_weight_distance, weight_distance
 from warmup_jax.diagnostics.subjects import Diagnostic, Probe, Step
-from warmup_jax.diagnostics.timing import Timing, due, separated
+from warmup_jax.diagnostics.timing import Timing, due, first_due, separated
 from warmup_jax.diagnostics.units import dead_units, probe_dead_units, probe_token_variance, token_variance
 
 __all__ = [
-    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step", "Timing",
-    "adam_edge", "adam_preconditioner", "adaptive_rate", "angle", "by_layer", "check", "critical_rate", "dead_units",
-    "due", "each_layer", "early_overfitting", "edge", "effective_rate", "gradient_noise", "hessian_vector_product",
+    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step", "Timing", "adam_edge", "adam_preconditioner",
+    "adaptive_rate", "angle", "by_layer", "check", "critical_rate", "dead_units", "due", "each_layer",
+    "early_overfitting", "edge", "effective_rate", "first_due", "gradient_noise", "hessian_vector_product",
     "linear_cka", "measure_probe", "measure_step", "noise_of_gradients", "norm_by_layer", "norms", "of_config",
     "preconditioned", "preconditioned_sharpness", "rectifier", "relative_norm", "relative_update", "rho",
     "second_moment", "sharpness", "stability_ratio", "start_carries", "token_variance", "top_eigenvalues",
     "weight_distance",
 ]
-
-
-def _zeros(params):
-    """A start that `top_eigenvalues` replaces by a random one."""
-    return jax.tree.map(jnp.zeros_like, params)
 
 
 def _moments(params):
@@ -65,9 +61,10 @@ def _no_rate(params):
 DIAGNOSTICS = {
     "norms": Diagnostic("step", step_norms),
     "relative_update": Diagnostic("step", step_relative_update),
-    "sharpness": Diagnostic("probe", probe_sharpness, start=_zeros),
+    "sharpness": Diagnostic("probe", probe_sharpness, start=nothing_known, restarts=restarts),
     "preconditioned_sharpness": Diagnostic(
-        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=_zeros, first=1),
+        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=nothing_known, first=1,
+        restarts=restarts),
     "gradient_noise": Diagnostic("probe", probe_gradient_noise),
     "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("second_moment", "beta2", "eps"), first=1),
     "early_overfitting": Diagnostic("probe", probe_early_overfitting, first=1, before=True),

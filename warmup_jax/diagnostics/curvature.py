@@ -1,6 +1,7 @@
 """Curvature of the loss: largest eigenvalues of the Hessian, plain and as Adam's preconditioner sees it."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,24 @@ from jax.flatten_util import ravel_pytree
 from warmup_jax.diagnostics.adaptivity import second_moment
 from warmup_jax.diagnostics.subjects import Probe
 
+FIRST_ITERATIONS = 10  # that a value takes which has no earlier vector to start from
 STRAY = 0.1  # length of the random part of a start vector beside 1 of the given one
+
+
+class Known(NamedTuple):
+    """What a probe of curvature carries: the value last measured, 0 before the first, and its Ritz vector."""
+    value: jax.Array
+    vector: Any
+
+
+def nothing_known(params: Any) -> Known:
+    """Before the first probe; `top_eigenvalues` replaces the zeros by a random start."""
+    return Known(jnp.zeros([]), jax.tree.map(jnp.zeros_like, params))
+
+
+def restarts(*, iterations: int, **others) -> int:
+    """How often a first probe is taken, each from the vector of the last, to spend `FIRST_ITERATIONS` in all."""
+    return math.ceil(FIRST_ITERATIONS / max(iterations, 1))
 
 
 class Spectrum(NamedTuple):
@@ -175,26 +193,26 @@ def probe_sharpness(probe: Probe, *, iterations: int, count: int):
 
     With a `momentum` also `diag/edge_ratio`, the sharpness over its threshold `edge`; 1 is the edge of stability.
 
-    Measures: the loss on `probe.batch` after the last update; ratios with the rate of that update. Carries the Ritz
-    vector. Cost: 1 forward and 1 backward pass, and about 2 of each an iteration; 3 iterations follow a slow change,
-    a first value to 1 % takes 10 to 20.
+    Measures: the loss on `probe.batch` after the last update; ratios with the rate of that update. Carries the value
+    and its Ritz vector, so that 3 iterations follow a slow change; the first value of a run, which has none, gets 10 at least.
+    Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
     """
     product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
-    found = top_eigenvalues(product, probe.carry, iterations, count, probe.unroll)
+    found = top_eigenvalues(product, probe.carry.vector, iterations, count, probe.unroll)
     metrics = {"diag/sharpness": found.values[0], "diag/sharpness_error": found.error,
                "diag/stability_ratio": stability_ratio(probe.learning_rate, found.values[0])}
     metrics |= {f"diag/eigenvalue_{i + 1}": found.values[i] for i in range(1, count)}
     if "momentum" in probe.numbers:
         threshold = edge(1.0, probe.numbers["momentum"], probe.numbers.get("nesterov", False))
         metrics["diag/edge_ratio"] = probe.learning_rate * found.values[0] / threshold
-    return metrics, found.vector
+    return metrics, Known(found.values[0], found.vector)
 
 
 def probe_preconditioned_sharpness(probe: Probe, *, iterations: int):
     """`diag/preconditioned_sharpness`, its `_error`, and `diag/preconditioned_edge_ratio` to `adam_edge`.
 
     Measures: the loss on `probe.batch` after the last update, with the preconditioner of that update; NaN before the
-    first. Carries the Ritz vector in the coordinates of the preconditioner.
+    first. Carries the value and its Ritz vector, in the coordinates of the preconditioner.
 
     Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
 
@@ -207,10 +225,10 @@ def probe_preconditioned_sharpness(probe: Probe, *, iterations: int):
     beta1, beta2, eps = (probe.numbers[name] for name in ("beta1", "beta2", "eps"))
     product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
     product = preconditioned(product, adam_preconditioner(nu, count, beta1, beta2, eps))
-    found = top_eigenvalues(product, probe.carry, iterations, unroll=probe.unroll)
+    found = top_eigenvalues(product, probe.carry.vector, iterations, unroll=probe.unroll)
     return {"diag/preconditioned_sharpness": found.values[0], "diag/preconditioned_sharpness_error": found.error,
             "diag/preconditioned_edge_ratio": probe.learning_rate * found.values[0] / adam_edge(1.0, beta1),
-            }, found.vector
+            }, Known(found.values[0], found.vector)
 
 
 def _mixed(start_N):

@@ -41,6 +41,7 @@ class Diagnostic(NamedTuple):
     start: params -> the first carry; None for a diagnostic without one.
     first: the earliest update after which there is something to measure; 0: the initial state.
     before: whether it asks for the parameters before the update.
+    restarts: (**args) -> how often the first probe is taken, each with the carry of the last.
     """
     kind: str
     function: Callable
@@ -48,3 +49,4 @@ class Diagnostic(NamedTuple):
     start: Callable | None = None
     first: int = 0
     before: bool = False
+    restarts: Callable = lambda **args: 1

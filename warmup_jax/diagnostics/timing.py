@@ -57,6 +57,12 @@ def due(timing: Timing, first: int, step: int | np.ndarray, warmup_R: np.ndarray
     return (first <= step) & (step <= last) & ((step % timing.every == 0) | (warmup_R == step))
 
 
+def first_due(timing: Timing, first: int, warmup_R: np.ndarray) -> np.ndarray:
+    """The earliest step at which a probe is due, [R]; `until` not regarded."""
+    regular = -(-first // timing.every) * timing.every
+    return np.where(warmup_R >= first, np.minimum(warmup_R, regular), regular)
+
+
 def _require(name, key, value, lowest, optional):
     if value is None and optional:
         return
