@@ -55,3 +55,33 @@ def test_the_environment_says_what_numbers_depend_on():
     found = logs.environment()
     assert found["packages"].keys() >= {"jax", "flax", "optax"} and found["devices"]
     json.dumps(found)
+
+
+def test_progress_tells_runs_done_and_diverged_and_the_time_left(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "perf_counter", lambda: now[0])
+    progress = logs.Progress(total=100, runs=4)
+    progress.skip(20)  # done by an earlier session
+    progress.runs_ended(1, 1)
+    progress.advance(10, "compiled")  # the time of the compilation does not count
+    now[0] += 30
+    progress.advance(10, "loss 1", always=True)
+    progress.skip(20)  # all runs have diverged
+    progress.runs_ended(2, 1)
+    now[0] += 30
+    progress.advance(10, "loss 2", always=True)
+    progress.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "40/100 steps, ETA 180 s, 1/4 runs done, 1 diverged; loss 1",
+        "70/100 steps, ETA 90 s, 3/4 runs done, 2 diverged; loss 2"]
+
+
+def test_a_board_is_closed_with_its_run(tmp_path):
+    log = logs.MetricsLog(tmp_path, {}, 0)
+    log.write(1, 0, {"a/b": 1.0})
+    log.write(1, 1, {"a/b": 1.0})
+    log.run_ended(0)
+    log.run_ended(7)  # wrote nothing
+    assert log.sync()["metrics.jsonl"] > 0
+    log.close()
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2

@@ -62,6 +62,7 @@ def test_each_diagnostic_is_logged_when_it_is_due(everything):
     assert found[3]["diag/cka_warmup/layer1"] == pytest.approx(1, abs=1e-4)
     assert summary["runs"][0]["final"]["diag/sharpness"] == found[8]["diag/sharpness"]
     assert summary["seconds"]["diagnose"] > 0
+    assert {"diagnostics.png", "diagnostics_grad_norm.png"} <= {path.name for path in workdir.iterdir()}
 
 
 def test_the_order_of_the_log_is_that_of_the_updates(everything):

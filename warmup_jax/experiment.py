@@ -59,6 +59,7 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
                                        for name, value in job.dataset.facts.items()), flush=True)
         summary = train_all(job, workdir, stop, started)
     report.curves(workdir)
+    report.diagnostics(workdir)
     print(report.table(summary))
     if (largest_rates := report.phase_diagram(workdir)) is not None:
         print(largest_rates)

@@ -41,18 +41,21 @@ def test_diagnostics_are_grouped_by_name(write):
     more = lambda run, _: {1: {"diag/norm": 9.0, "diag/norm/head": 1.0, "diag/norm/layer1": 3.0, "diag/sharpness": 5.0},
                            20: {"diag/norm/head": 1000.0}}
     record = records.read(write(RUNS, more=more))
-    assert plots.diagnostics(record) == {
+    assert plots.diagnostic_panels(record) == {
         "norm": [("diag/norm/head", "norm: head"), ("diag/norm/layer1", "norm: layer1")],
         "diagnostics": [("diag/norm", "norm"), ("diag/sharpness", "sharpness")]}
-    figure = plots.draw(plots.lines_of(record), plots.diagnostics(record)["norm"])
+    figure = plots.draw(plots.lines_of(record), plots.diagnostic_panels(record)["norm"])
     assert [axis.get_yscale() for axis in figure.axes] == ["log", "linear"]
     assert figure.axes[0].lines[1].get_ydata().tolist() == [1, 1000]
+    paths = report.diagnostics(record.workdir)
+    assert [path.name for path in paths] == ["diagnostics.png", "diagnostics_norm.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
 def test_panels_take_as_many_rows_as_they_need(write):
     keys = [f"diag/a/{part}" for part in range(6)]
     record = records.read(write(RUNS, more=lambda run, _: {1: dict.fromkeys(keys, 1.0)}))
-    figure = plots.draw(plots.lines_of(record), plots.diagnostics(record)["a"])
+    figure = plots.draw(plots.lines_of(record), plots.diagnostic_panels(record)["a"])
     assert [axis.axison for axis in figure.axes] == [True] * 6 + [False] * 2
 
 

@@ -5,7 +5,7 @@ python -m warmup_jax.report WORKDIR... [--out=report.html] makes the page.
 
 from warmup_jax.report.diagrams import phase_diagram
 from warmup_jax.report.pages import page
-from warmup_jax.report.plots import curves
+from warmup_jax.report.plots import curves, diagnostics
 from warmup_jax.report.tables import table
 
-__all__ = ["curves", "page", "phase_diagram", "table"]
+__all__ = ["curves", "diagnostics", "page", "phase_diagram", "table"]

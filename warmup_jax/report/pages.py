@@ -78,7 +78,7 @@ def _alone(record: Record, threshold: float | None) -> list[str]:
     if sweep is not None:
         parts += ["<h3>Phase diagram</h3>", *_pictures([("phase diagram", maps.draw(sweep))]),
                   f"<pre>{_text(diagrams.boundary_table(sweep))}</pre>"]
-    diagnostics = plots.diagnostics(record)
+    diagnostics = plots.diagnostic_panels(record)
     if diagnostics:
         parts.append("<h3>Diagnostics</h3>")
         parts += _pictures((name, plots.draw(lines, panels)) for name, panels in diagnostics.items())

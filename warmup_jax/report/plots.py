@@ -15,6 +15,7 @@ PANELS = (("opt/learning_rate", "learning rate"), ("train/loss", "train loss"),
 LEGEND_LINES = 12  # with more lines than this a legend hides the curves
 LABEL = 40         # characters of a label
 COLUMNS = 4        # panels side by side
+TOTALS = "diagnostics"  # the picture of those that are not of a layer
 DPI = 120
 
 
@@ -32,6 +33,15 @@ def curves(workdir: Path) -> Path:
     return path
 
 
+def diagnostics(workdir: Path) -> list[Path]:
+    """Draws what the diagnostics of a workdir found, `diagnostics.png` and by layer `diagnostics_NAME.png`."""
+    record, paths = records.read(workdir), []
+    for name, panels in diagnostic_panels(record).items():
+        paths.append(Path(workdir) / ("diagnostics.png" if name == TOTALS else f"diagnostics_{name}.png"))
+        draw(lines_of(record), panels).savefig(paths[-1], dpi=DPI)
+    return paths
+
+
 def lines_of(record: Record) -> list[Line]:
     """A line for each run, in colors by their order."""
     from matplotlib import colormaps
@@ -46,13 +56,13 @@ def joint_lines(many: Sequence[Record]) -> list[Line]:
             for number, record in enumerate(many) for index, run in enumerate(record.runs)]
 
 
-def diagnostics(record: Record) -> dict[str, list[tuple[str, str]]]:
+def diagnostic_panels(record: Record) -> dict[str, list[tuple[str, str]]]:
     """Panels (metric, title) by picture: one of all "diag/NAME", and one for each NAME of the "diag/NAME/PART"."""
     found = {}
     keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")}
     for key in sorted(keys, key=lambda key: (key.count("/") > 1, key)):
         name, _, part = key.removeprefix("diag/").partition("/")
-        found.setdefault(name if part else "diagnostics", []).append((key, f"{name}: {part}" if part else name))
+        found.setdefault(name if part else TOTALS, []).append((key, f"{name}: {part}" if part else name))
     return found
 
 
