@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from warmup_jax import experiment, job, logs
+from warmup_jax import experiment, job, logs, loop
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "--config=configs/resnet_warmup.py:smoke"
@@ -119,6 +119,21 @@ def test_divergence_is_recorded_and_the_others_go_on(finished, tmp_path, stops):
     for text in metrics(tmp_path / "diverging").decode().splitlines():
         json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert experiment.run(config, tmp_path / "diverging")["runs"][0]["diverged_at"] == 2  # resumes as ended
+
+
+def test_a_signal_during_an_evaluation_loses_nothing(finished, tmp_path, monkeypatch):
+    config, workdir, _ = finished
+    evaluate = loop.evaluate
+
+    def interrupted(host, *args):
+        host.stop.requested = "SIGTERM"
+        evaluate(host, *args)
+    monkeypatch.setattr(loop, "evaluate", interrupted)
+    with pytest.raises(experiment.Interrupted, match="stopped by SIGTERM after step 3 of run 0; all is saved"):
+        experiment.run(config | {"checkpoint_every": 6}, tmp_path / "run")
+    monkeypatch.undo()
+    experiment.run(config | {"checkpoint_every": 6}, tmp_path / "run")
+    assert metrics(tmp_path / "run") == metrics(workdir)
 
 
 def test_a_workdir_of_another_config_says_what_differs(finished):

@@ -1,5 +1,6 @@
 """A config made concrete: its data on the device, its runs, and their compiled functions."""
 
+import functools
 import math
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -206,12 +207,13 @@ def probe_arguments(job: Job, plan: Plan, name: str, knobs, states, before, carr
     batches = probes.batches_for(prober, job.dataset, config["seed"], config["batch_size"], step)
     return (knobs, states, before if prober.entry.before else {},
             {name: carries[name]} if name in carries else {}, due_R, job.train_arrays, job.test_arrays, batches,
-            jax.random.fold_in(stream(config, AUGMENTATION), max(step - 1, 0)))
+            jax.random.fold_in(stream(config["seed"], AUGMENTATION), max(step - 1, 0)))
 
 
-def stream(config: Mapping[str, Any], index: int) -> jax.Array:
+@functools.cache  # a program for a number, and asked for at every chunk
+def stream(seed: int, index: int) -> jax.Array:
     """One of the independent random streams of a config's seed, which its runs share."""
-    return jax.random.fold_in(jax.random.key(config["seed"]), index)
+    return jax.random.fold_in(jax.random.key(seed), index)
 
 
 def chunk_length(config: dict, num_steps: int, most: int, timings: Mapping[str, diagnostics.Timing]) -> int:

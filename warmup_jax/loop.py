@@ -1,6 +1,7 @@
 """The loop over one group of runs: chunk -> log -> probe -> evaluate -> checkpoint."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -40,64 +41,68 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
     """
     job, log, progress, clock, stop = host
     plan, knobs, config = group.plan, group.knobs(), group.plan.config
-    states, carries = saved or start(plan, knobs)
-    if saved is None:
-        carries = probe(host, group, knobs, states, {}, carries, 0)
-    key = stream(config, AUGMENTATION)
+    states, carries = saved or start(host, group, knobs)
     step = int(states.step[0])
     batches = data.train_batches(job.dataset, seed=config["seed"], start=step, stop=plan.num_steps,
                                  batch_size=config["batch_size"])
-    behind = None  # the chunk whose metrics are still on the device
+    pending = []  # the chunks whose metrics are still on the device
     ended = step == plan.num_steps or out_of_runs(group, states)
     while not ended:
         length = next_chunk(plan, step)
-        with clock.measure("data"):
-            chunk = list(itertools.islice(batches, length))
-            chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *chunk)
-        # The step gives its memory to the states after it; what a probe compares them with is copied before.
-        wanted = any(p.entry.before for p in probes_due(group, step + length))
-        before = jax.tree.map(jnp.copy, states.params) if wanted else {}
-        compiles = clock.compiles((id(plan), length))
-        with clock.measure("compile" if compiles else "train"):
-            states, metrics = plan.train(knobs, states, job.train_arrays, chunk,
-                                         np.arange(step, step + length, dtype=np.int32), key,
-                                         probes.measured(carries))
-            if compiles:
-                jax.block_until_ready(metrics)
-        clock.chunk_done(length * len(group.runs) * config["batch_size"], compiles)
+        # The step gives its memory to the states after it; what a probe compares these with is copied before.
+        compared = any(prober.entry.before for prober in probes_due(group, step + length))
+        before = jax.tree.map(jnp.copy, states.params) if compared else {}
+        states, metrics = train(host, group, knobs, states, carries, itertools.islice(batches, length), step)
         step += length
-        if behind is not None:
-            log_chunk(host, group, *behind)
-        behind = (step, metrics)
+        pending.append((step, metrics))
+        log_chunks(host, group, pending, keep=1)  # one behind the device, which need not wait
         ended = step == plan.num_steps
-        evaluates, probed = ended or step % config["eval_every"] == 0, bool(probes_due(group, step))
-        saves = ended or stop.requested or step % config["checkpoint_every"] == 0
-        if evaluates or probed or saves:
-            log_chunk(host, group, *behind)
-            behind = None
-        if probed:
+        if probes_due(group, step):
+            log_chunks(host, group, pending)
             carries = probe(host, group, knobs, states, before, carries, step)
-        if evaluates:
+        if ended or step % config["eval_every"] == 0:
+            log_chunks(host, group, pending)
             evaluate(host, group, states, step)
             ended = ended or out_of_runs(group, states)
-        if ended or saves:
+        stopping = stop.requested  # read once: a later signal must not end a run that was not saved
+        if ended or stopping or step % config["checkpoint_every"] == 0:
+            log_chunks(host, group, pending)
             with clock.measure("save"):
                 checkpoints.save(step, (knobs, states, carries), {
                     "step": step, "log": log.sync(), "seconds": clock.seconds(), "vocabulary": job.vocabulary})
-        if stop.requested:
+        if stopping:
             checkpoints.close()
-            raise Interrupted(f"stopped by {stop.requested} after step {step} of run "
-                              f"{group.runs[0]}; all is saved, the same command goes on from here")
+            raise Interrupted(f"stopped by {stopping} after step {step} of run {group.runs[0]}; all is saved, "
+                              "the same command goes on from here")
     for run in group.runs:
         log.run_ended(run)
     progress.skip(plan.num_steps - step)
     progress.runs_ended(len(group.runs), int((diverged_at(group, states) != NEVER).sum()))
 
 
-def start(plan, knobs) -> tuple[TrainState, dict]:
-    """The states before the first update, and what their probes carry."""
+def start(host: Host, group: Group, knobs: Any) -> tuple[TrainState, dict]:
+    """The states before the first update, probed, and what their probes carry."""
+    plan = group.plan
     states = plan.init(knobs)
-    return states, plan.carry(states) if plan.probers else {}
+    carries = plan.carry(states) if plan.probers else {}
+    return states, probe(host, group, knobs, states, {}, carries, 0)
+
+
+def train(host: Host, group: Group, knobs: Any, states: TrainState, carries: dict, batches: Iterable[dict], step: int):
+    """The states after one chunk of updates on the given batches, and its metrics [R, C] on the device."""
+    plan, clock = group.plan, host.clock
+    with clock.measure("data"):
+        chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    length = len(jax.tree.leaves(chunk)[0])
+    compiles = clock.compiles((id(plan), length))
+    with clock.measure("compile" if compiles else "train"):
+        states, metrics = plan.train(
+            knobs, states, host.job.train_arrays, chunk, np.arange(step, step + length, dtype=np.int32),
+            stream(plan.config["seed"], AUGMENTATION), probes.measured(carries))
+        if compiles:
+            jax.block_until_ready(metrics)
+    clock.chunk_done(length * len(group.runs) * plan.config["batch_size"], compiles)
+    return states, metrics
 
 
 def probes_due(group: Group, step: int) -> list[probes.Prober]:
@@ -124,6 +129,12 @@ def probe(host: Host, group: Group, knobs: Any, states: TrainState, before: Any,
         if line:
             host.log.write(step, run, line)
     return carries
+
+
+def log_chunks(host: Host, group: Group, pending: list, keep: int = 0) -> None:
+    """Logs and forgets the pending chunks, each (step at its end, metrics [R, C]), but the newest `keep` of them."""
+    while len(pending) > keep:
+        log_chunk(host, group, *pending.pop(0))
 
 
 def log_chunk(host: Host, group: Group, step: int, metrics: dict) -> None:
@@ -153,7 +164,7 @@ def evaluate(host: Host, group: Group, states: TrainState, step: int) -> None:
         values = evaluation.scores(plan.evaluate, states, job.test_arrays, job.dataset, config["eval_batch_size"])
         written = evaluation.Written({}, None, [[]] * len(group.runs))
         if plan.decode is not None:
-            key = jax.random.fold_in(stream(config, DECODING), step)
+            key = jax.random.fold_in(stream(config["seed"], DECODING), step)
             written = evaluation.write(plan.decode, states, job.dataset.texts, config["decoding"],
                                        config["eval_batch_size"], key)
         diverged = diverged_at(group, states)

@@ -70,7 +70,7 @@ def measure(prober: Prober, knobs, states, before, carries, due_R, arrays, test_
 
 
 def measured(carries: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """What a train step may go by of the last probes, [R] by name: the sharpness, as the optimizer sees it if probed."""
+    """What a train step may go by of the last probes, [R] by name: the sharpness, that of the optimizer first."""
     found = [carries[name].value for name in ("preconditioned_sharpness", "sharpness") if name in carries]
     return {"sharpness": found[0]} if found else {}
 

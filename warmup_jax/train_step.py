@@ -84,7 +84,8 @@ def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict, m
         return loss / total, (stats, accuracy / total, total)
 
     (loss, (stats, accuracy, total)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy, measured)
+    updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy,
+                                 measured)
     params = optax.apply_updates(state.params, updates)
     grad_norm, learning_rate = optax.tree.norm(grads), transforms.current_learning_rate(opt_state)
     metrics = {"train/loss": loss, "train/accuracy": accuracy, "opt/learning_rate": learning_rate,
