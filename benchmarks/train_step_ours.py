@@ -17,7 +17,7 @@ def set_up(row, threads, peer):
     experiment.enable_compilation_cache()
     config = common.base("adam").to_dict() | dict(
         batch_size=row["batch_size"], num_steps=1_000_000, warmup_steps=100, peak_lr=RATE, model=row["model"],
-        label_smoothing=row["label_smoothing"], chunk_steps=job.DISPATCH["cpu", "texts" if texts(row) else "images"][0],
+        label_smoothing=row["label_smoothing"], chunk_steps=job.DISPATCH["cpu", job.KINDS[row["model"]["name"]]][0],
         eval_every=100, checkpoint_every=100)
     dataset = random_data(row)
     plan = job.make_plan(config, dataset, range(1), [{}])
@@ -34,7 +34,7 @@ def set_up(row, threads, peer):
         for first in itertools.islice(steps, dispatches):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
             states, metrics = plan.train(knobs, states, arrays, chunk,
-                                         np.arange(first, first + plan.chunk_steps, dtype=np.int32), key)
+                                         np.arange(first, first + plan.chunk_steps, dtype=np.int32), key, {})
         return float(jax.block_until_ready((states, metrics))[1]["train/loss"][0, -1])
     return count, f"adam, {plan.chunk_steps} steps a dispatch", plan.chunk_steps, run
 
