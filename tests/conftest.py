@@ -22,6 +22,13 @@ def cache_folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_device():
+    """JAX begins with one device, whichever test comes first."""
+    import jax
+    jax.devices()
+
+
 @pytest.fixture(scope="session")
 def train():
     """Runs `python train.py` with the given arguments; returns the finished process."""

@@ -1,6 +1,7 @@
 """Runs of a sweep over several devices: virtual ones of a CPU, in processes of their own."""
 
 import doctest
+import json
 import os
 import subprocess
 import sys
@@ -14,11 +15,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def train(workdir, count, *flags, config="configs/phase_diagram.py:smoke"):
-    """A small sweep on so many devices; returns the finished process."""
+    """A small sweep on so many devices, None: on as many as the program chooses; returns the finished process."""
     command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}",
                "--config.model.width=8", "--config.sweep.peak_lr=(0.001,0.002,1e30)", "--config.sweep.seeds=1", *flags]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, env=os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"})
+    flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, env=environment | flags)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,15 @@ def test_lanes_that_share_a_device_resume_on_it(tmp_path):
     (broken / "summary.json").unlink()
     assert train(broken, 2, "--config.runs_at_once=4").returncode == 0
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_each_core_is_a_device_where_one_run_leaves_cores_idle(alone, tmp_path):
+    assert train(tmp_path / "run", None).returncode == 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert len(logs.read_json(tmp_path / "run" / "environment.json")["devices"]) == cores
+    by_run = lambda folder: sorted((folder / "metrics.jsonl").read_text().splitlines(), key=lambda line: (
+        json.loads(line)["run"], json.loads(line)["step"]))
+    assert by_run(tmp_path / "run") == by_run(alone), "to the last bit"
 
 
 def test_another_number_of_devices_loses_nothing(alone):

@@ -1,6 +1,8 @@
 """Runs of a sweep spread over devices: each trains its share of the lanes of a group."""
 
+import contextlib
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 RUNS = "runs"  # the mesh axis
 ALL, SHARE = PartitionSpec(), PartitionSpec(RUNS)
+
+
+def one_for_each_core() -> None:
+    """Makes a device of every CPU core, unless JAX has begun or the user has said how many there are.
+
+    One run of a small model leaves cores idle; runs side by side do not, and each gives the same numbers.
+    """
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(RuntimeError):  # JAX has begun: in a notebook, say
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def mesh(runs: int, at_once: int) -> Mesh | None:

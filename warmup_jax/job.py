@@ -16,9 +16,11 @@ from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import Knobs, Program, each_run, eval_step, init_state, train_chunk, updated
 
 KINDS = {"resnet": "convolutional", "fcn": "dense", "transformer": "transformer", "decoder": "transformer"}
+# Of these a single run leaves CPU cores idle, so runs go side by side there, one on each.
+SIDE_BY_SIDE = ("dense", "transformer")
 # What a dispatch holds where the config leaves it open (None): (chunk_steps, lanes a device) by platform
 # and kind of model. On CPU a convolution inside a loop loses its fast path, matrix products lose nothing
-# there; one run already uses all cores.
+# there.
 DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu", "transformer"): (10, 1)} | {
     (platform, kind): (100, 32) for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
