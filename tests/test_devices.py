@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 def train(workdir, count, *flags, config="configs/phase_diagram.py:smoke"):
     """A small sweep on so many devices, None: on as many as the program chooses; returns the finished process."""
     command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}",
-               "--config.model.width=8", "--config.sweep.peak_lr=(0.001,0.002,1e30)", "--config.sweep.seeds=1", *flags]
+               "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1", *flags]
     flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
     return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, env=environment | flags)

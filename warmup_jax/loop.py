@@ -1,7 +1,7 @@
 """The loop over one group of runs: chunk -> log -> probe -> evaluate -> checkpoint."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,8 +46,8 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
     batches = data.train_batches(job.dataset, seed=config["seed"], start=step, stop=plan.num_steps,
                                  batch_size=config["batch_size"])
     pending = []  # the chunks whose metrics are still on the device
-    ended = step == plan.num_steps or out_of_runs(group, states)
-    while not ended:
+    lanes = lanes_that_go_on(group, states, step)
+    while lanes:
         length = next_chunk(plan, step)
         # The step gives its memory to the states after it; what a probe compares these with is copied before.
         compared = any(prober.entry.before for prober in probes_due(group, step + length))
@@ -55,18 +55,17 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
         states, metrics = train(host, group, knobs, states, carries, itertools.islice(batches, length), step)
         step += length
         pending.append((step, metrics))
-        log_chunks(host, group, pending, keep=1)  # one behind the device, which need not wait
-        ended = step == plan.num_steps
+        log_chunks(host, group, lanes, pending, keep=1)  # one behind the device, which need not wait
         if probes_due(group, step):
-            log_chunks(host, group, pending)
-            carries = probe(host, group, knobs, states, before, carries, step)
-        if ended or step % config["eval_every"] == 0:
-            log_chunks(host, group, pending)
-            evaluate(host, group, states, step)
-            ended = ended or out_of_runs(group, states)
+            log_chunks(host, group, lanes, pending)
+            carries = probe(host, group, lanes, knobs, states, before, carries, step)
+        if step == plan.num_steps or step % config["eval_every"] == 0:
+            log_chunks(host, group, lanes, pending)
+            evaluate(host, group, lanes, states, step)
+            lanes = lanes_that_go_on(group, states, step)
         stopping = stop.requested  # read once: a later signal must not end a run that was not saved
-        if ended or stopping or step % config["checkpoint_every"] == 0:
-            log_chunks(host, group, pending)
+        if not lanes or stopping or step % config["checkpoint_every"] == 0:
+            log_chunks(host, group, lanes, pending)
             with clock.measure("save"):
                 checkpoints.save(step, (knobs, states, carries), {
                     "step": step, "log": log.sync(), "seconds": clock.seconds(), "vocabulary": job.vocabulary})
@@ -85,7 +84,7 @@ def start(host: Host, group: Group, knobs: Any) -> tuple[TrainState, dict]:
     plan = group.plan
     states = plan.init(knobs)
     carries = plan.carry(states) if plan.probers else {}
-    return states, probe(host, group, knobs, states, {}, carries, 0)
+    return states, probe(host, group, range(len(group.runs)), knobs, states, {}, carries, 0)
 
 
 def train(host: Host, group: Group, knobs: Any, states: TrainState, carries: dict, batches: Iterable[dict], step: int):
@@ -110,9 +109,10 @@ def probes_due(group: Group, step: int) -> list[probes.Prober]:
     return [prober for prober in group.plan.probers.values() if probes.due(prober, step, group.warmups).any()]
 
 
-def probe(host: Host, group: Group, knobs: Any, states: TrainState, before: Any, carries: dict, step: int) -> dict:
+def probe(host: Host, group: Group, lanes: Sequence[int], knobs: Any, states: TrainState, before: Any, carries: dict,
+          step: int) -> dict:
     """Takes the probes that are due, and logs what they found; returns what they carry from here on."""
-    plan, lines = group.plan, [{} for _ in group.runs]
+    plan, lines = group.plan, {lane: {} for lane in lanes}
     for prober in probes_due(group, step):
         name, due_R = prober.name, probes.due(prober, step, group.warmups)
         first_R = probes.begins(prober, step, group.warmups)
@@ -123,21 +123,21 @@ def probe(host: Host, group: Group, knobs: Any, states: TrainState, before: Any,
                 metrics, carried = plan.probe[name](*arguments)
                 metrics = jax.device_get(metrics)
             carries = carries | carried
-        for lane, line in enumerate(lines):
+        for lane, line in lines.items():
             line |= {key: values[lane] for key, values in metrics.items() if due_R[lane]}
-    for run, line in zip(group.runs, lines):
+    for lane, line in lines.items():
         if line:
-            host.log.write(step, run, line)
+            host.log.write(step, group.runs[lane], line)
     return carries
 
 
-def log_chunks(host: Host, group: Group, pending: list, keep: int = 0) -> None:
+def log_chunks(host: Host, group: Group, lanes: Sequence[int], pending: list, keep: int = 0) -> None:
     """Logs and forgets the pending chunks, each (step at its end, metrics [R, C]), but the newest `keep` of them."""
     while len(pending) > keep:
-        log_chunk(host, group, *pending.pop(0))
+        log_chunk(host, group, lanes, *pending.pop(0))
 
 
-def log_chunk(host: Host, group: Group, step: int, metrics: dict) -> None:
+def log_chunk(host: Host, group: Group, lanes: Sequence[int], step: int, metrics: dict) -> None:
     """Fetches the metrics [R, C] of the chunk that ended at `step` and writes the lines that are due."""
     with host.clock.measure("train"):  # the device is what is waited for here
         metrics = {name: np.asarray(values) for name, values in jax.device_get(metrics).items()}
@@ -145,18 +145,19 @@ def log_chunk(host: Host, group: Group, step: int, metrics: dict) -> None:
     for offset in range(length):
         applied = step - length + offset + 1
         if applied % config["log_every"] == 0 or applied in (1, group.plan.num_steps):
-            for lane, run in enumerate(group.runs):
-                host.log.write(applied, run, {name: values[lane, offset] for name, values in metrics.items()})
+            for lane in lanes:
+                host.log.write(applied, group.runs[lane],
+                               {name: values[lane, offset] for name, values in metrics.items()})
     if "train/tokens" in metrics:
         tokens = metrics["train/tokens"][:len(group.runs)]
         host.clock.tokens_seen(tokens.sum(), tokens.size * config["batch_size"])
-    loss, accuracy, rate = (metrics[name][len(group.runs) - 1, -1] for name in
+    loss, accuracy, rate = (metrics[name][lanes[-1], -1] for name in
                             ("train/loss", "train/accuracy", "opt/learning_rate"))
-    host.progress.advance(length, f"run {group.runs[-1]} lr {rate:.3g} loss {loss:.3f} acc {accuracy:.3f} "
+    host.progress.advance(length, f"run {group.runs[lanes[-1]]} lr {rate:.3g} loss {loss:.3f} acc {accuracy:.3f} "
                                   f"{host.clock.pace()}")
 
 
-def evaluate(host: Host, group: Group, states: TrainState, step: int) -> None:
+def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState, step: int) -> None:
     """What the test split says of the states, and the timing of the run so far."""
     job, log, progress, clock, _ = host
     plan, config = group.plan, group.plan.config
@@ -169,7 +170,8 @@ def evaluate(host: Host, group: Group, states: TrainState, step: int) -> None:
                                        config["eval_batch_size"], key)
         diverged = diverged_at(group, states)
     values |= written.values
-    for lane, run in enumerate(group.runs):
+    for lane in lanes:
+        run = group.runs[lane]
         line = {name: of_run[lane] for name, of_run in values.items()}
         said = " ".join(f"test {name.removeprefix('eval/')} {value:.4g}" for name, value in line.items())
         if diverged[lane] != NEVER:
@@ -189,6 +191,15 @@ def diverged_at(group: Group, states: TrainState) -> np.ndarray:
     return np.asarray(states.diverged_at)[:len(group.runs)]
 
 
-def out_of_runs(group: Group, states: TrainState) -> bool:
-    """Whether the config has a group stop because all of its runs have diverged."""
-    return group.plan.config["stop_when_diverged"] and bool((diverged_at(group, states) != NEVER).all())
+def lanes_that_go_on(group: Group, states: TrainState, step: int) -> list[int]:
+    """The lanes whose runs go on after `step` updates.
+
+    Where the config says so, a run ends at the first evaluation after it diverged; the lane is computed on beside
+    others, and not logged. So what is logged of a run does not depend on the runs beside it.
+    """
+    if step == group.plan.num_steps:
+        return []
+    every, found = group.plan.config["eval_every"], diverged_at(group, states)
+    evaluated = -(-found // every) * every <= step
+    ended = (found != NEVER) & evaluated & group.plan.config["stop_when_diverged"]
+    return [lane for lane in range(len(group.runs)) if not ended[lane]]
