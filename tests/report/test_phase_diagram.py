@@ -35,7 +35,7 @@ def states(workdir, **kwargs):
 
 
 def panels(figure):
-    return [axis for axis in figure.axes if axis.get_xlabel() != "" or axis.get_title() != "" or axis.patches]
+    return [axis for axis in figure.axes if axis.lines]  # each map has its boundary
 
 
 def titles(figure):
@@ -198,7 +198,10 @@ def test_sharpness_at_the_beginning_and_at_the_end_of_the_warmup(write_sweep):
     assert [o.sharpness for o in found.outcomes] == [(30, 30), (31, 31), (32, 20), (33, 20), (34, 10), (35, 10)]
     figure = maps.draw(found)
     assert titles(figure)[3:] == ["initial sharpness", "sharpness at the end of the warmup"]
-    assert len(panels(figure)) == 5
+    assert [(axis.get_subplotspec().rowspan.start, axis.get_subplotspec().colspan.start)
+            for axis in panels(figure)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    colors = panels(figure)[4].collections[0].norm
+    assert (colors.vmin, colors.vmax) == (10, 30), "of the cells that trained"
     report.phase_diagram(workdir)
     with open(workdir / "sweep.csv") as file:
         row = list(csv.DictReader(file))[2]

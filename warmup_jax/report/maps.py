@@ -14,17 +14,23 @@ from warmup_jax.report.plots import DPI, printable
 __all__ = ["DPI", "MOST_FACETS", "draw", "seeds"]
 
 MOST_FACETS = 12
+ACROSS = 3  # maps side by side where there is one facet; with more, each has a row of its own
 HATCHES = {"stuck": "//", "diverged": "xxx"}
 MEANINGS = {"stuck": "stuck: finite, not trained", "diverged": "diverged: loss or gradient not finite"}
 INK, EMPTY, BOUNDARY = "0.35", "0.85", "tab:red"
 
 
 class Map(NamedTuple):
-    """One quantity of the runs. limits: of the colors, None for those of the values; logarithmic if these allow."""
+    """One quantity of the runs.
+
+    limits: of the colors, None for those of the values; logarithmic if these allow.
+    of_trained: whether the values of cells that trained set the limits, as those of failures may be any.
+    """
     title: str
     value: Callable[[Outcome], float]
     colors: str
     limits: tuple[float, float] | None
+    of_trained: bool = False
 
 
 MAPS = (
@@ -32,7 +38,7 @@ MAPS = (
     Map("final test error", lambda o: math.inf if o.state == "diverged" else 1 - o.test_accuracy, "viridis", None),
     Map("share of seeds that trained", lambda o: float(o.state == "trained"), "Greens", (0, 1)),
     Map("initial sharpness", lambda o: o.sharpness[0], "magma", None),
-    Map("sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", None),
+    Map("sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", None, of_trained=True),
 )
 
 
@@ -48,23 +54,28 @@ def draw(sweep: Sweep):
         return None
     cells, readings = phases.cells(sweep), phases.boundary(sweep)
     drawn = [(drawing, grids) for drawing in MAPS if np.isfinite(grids := _grids(sweep, cells, drawing)).any()]
-    columns, rows = len(drawn), len(sweep.facets)
+    facets = len(sweep.facets)
+    columns = len(drawn) if facets > 1 else min(ACROSS, len(drawn))
+    rows = facets if facets > 1 else math.ceil(len(drawn) / columns)
     width = max(3.6, 1.6 + 0.42 * len(sweep.rates))
     height = max(2.2, 1.0 + 0.34 * len(sweep.lengths))
     figure = Figure(figsize=(width * columns, height * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    for column, (drawing, grids) in enumerate(drawn):
-        norm = _norm(drawing, grids)
-        for row, facet in enumerate(sweep.facets):
-            image = _draw_map(axes[row, column], sweep, grids[row], drawing, norm)
-            _mark(axes[row, column], sweep, facet, cells)
-            _draw_boundary(axes[row, column], sweep, facet, readings)
-            if column == 0:
-                axes[row, 0].set_ylabel("\n".join(filter(None, [printable(facet), "warmup [updates]"])))
-        axes[0, column].set_title(drawing.title if drawing.limits else f"{drawing.title}\n(median of {seeds(sweep)})",
-                                  fontsize="medium")
-        axes[-1, column].set_xlabel("peak learning rate (log)")
-        bar = figure.colorbar(image, ax=axes[:, column], shrink=0.9)
+    places = axes.T if facets > 1 else axes.reshape(-1, 1)  # [maps, facets]
+    for axis in places[len(drawn):].flat:
+        axis.axis("off")
+    for number, ((drawing, grids), of_map) in enumerate(zip(drawn, places)):
+        norm = _norm(drawing, grids, _trained(sweep, cells))
+        for axis, grid, facet in zip(of_map, grids, sweep.facets):
+            image = _draw_map(axis, sweep, grid, drawing, norm)
+            _mark(axis, sweep, facet, cells)
+            _draw_boundary(axis, sweep, facet, readings)
+            if number % columns == 0:
+                axis.set_ylabel("\n".join(filter(None, [printable(facet), "warmup [updates]"])))
+        of_map[0].set_title(drawing.title if drawing.limits else f"{drawing.title}\n(median of {seeds(sweep)})",
+                            fontsize="medium")
+        of_map[-1].set_xlabel("peak learning rate (log)")
+        bar = figure.colorbar(image, ax=list(of_map), shrink=0.9, extend="both" if drawing.of_trained else "neither")
         bar.ax.tick_params(labelsize="small")
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
     _legend(figure)
@@ -87,10 +98,21 @@ def _grids(sweep: Sweep, cells: dict, drawing: Map) -> np.ndarray:
                      for facet in sweep.facets])
 
 
-def _norm(drawing: Map, grids: np.ndarray):
+def _trained(sweep: Sweep, cells: dict) -> np.ndarray:
+    """Whether most seeds of a cell trained, [facets, lengths, rates]."""
+    def most(*place):
+        states = [outcome.state for outcome in cells.get(place, ())]
+        return 2 * states.count("trained") > len(states)
+    return np.array([[[most(facet, length, rate) for rate in sweep.rates] for length in sweep.lengths]
+                     for facet in sweep.facets])
+
+
+def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray):
     """One scale of colors for all facets: logarithmic for positive values over a factor of 30."""
     from matplotlib.colors import LogNorm, Normalize
     values = grids[np.isfinite(grids)]
+    if drawing.of_trained and np.isfinite(grids[trained]).any():
+        values = grids[trained & np.isfinite(grids)]
     if drawing.limits is None and values.min() > 0 and values.max() > 30 * values.min():
         return LogNorm(values.min(), values.max())
     return Normalize(*(drawing.limits or (values.min(), values.max())))
