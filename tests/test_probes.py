@@ -127,7 +127,7 @@ def test_two_updates_by_hand(tmp_path, iterations, tolerance):
 def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_path):
     """ResNet-8 with 2, 4 and 8 channels, BatchNorm by the statistics of the batch: to 1 %."""
     model = common.RESNET | dict(depth=8, width=0.125)
-    chosen = {"sharpness": FIXED | dict(examples=16, iterations=20, count=1)}
+    chosen = {"sharpness": FIXED | dict(examples=16, iterations=12, count=1)}
     config = small("sgd", chosen, model=model, num_steps=1, eval_every=1, checkpoint_every=1, label_smoothing=0.1)
     experiment.run(config, tmp_path / "run")
     one = job.set_up(config)
@@ -155,7 +155,6 @@ def test_what_texts_can_be_asked(tmp_path):
         sweep={}, warmup_steps=2, decoding={}, diagnostics={
             "norms": dict(layers=True), "dead_units": FIXED | dict(every=2, examples=8),
             "token_variance": FIXED | dict(every=2, examples=8), "representation": FIXED | dict(every=2, examples=8),
-            "preconditioned_sharpness": FIXED | dict(every=2, examples=4, iterations=2),
             "early_overfitting": dict(every=1, until=2, batch="training", examples=None)})
     experiment.run(config, tmp_path / "run")
     found = measured(tmp_path / "run")
@@ -164,7 +163,7 @@ def test_what_texts_can_be_asked(tmp_path):
         assert 0 < found[2][f"diag/token_variance/{layer}"] < 1 and 0 <= found[2][f"diag/dead_units/{layer}"] < 1
         assert found[2][f"diag/cka_warmup/{layer}"] == pytest.approx(1, abs=1e-3)
         assert found[1][f"diag/grad_norm/{layer}"] > 0
-    assert np.isfinite(found[2]["diag/preconditioned_sharpness"]) and np.isfinite(found[1]["diag/decrease_fresh"])
+    assert np.isfinite(found[1]["diag/decrease_fresh"])
 
 
 def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monkeypatch):
