@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 RUNS = "runs"  # the mesh axis
 ALL, SHARE = PartitionSpec(), PartitionSpec(RUNS)
@@ -28,9 +29,7 @@ def one_for_each_core() -> None:
 def mesh(runs: int, at_once: int) -> Mesh | None:
     """As many of this machine's devices as there are lanes for; None: one, whose programs need no mesh."""
     count = min(jax.local_device_count(), runs, at_once)
-    if count == 1:
-        return None
-    return jax.make_mesh((count,), (RUNS,), (AxisType.Auto,), devices=jax.local_devices()[:count])
+    return None if count == 1 else Mesh(np.array(jax.local_devices()[:count]), (RUNS,))
 
 
 def lanes(runs: int, at_once: int, devices: int) -> int:

@@ -113,3 +113,26 @@ def test_bad_arguments_fail_at_the_call():
         data.train_batches(dataset, seed=0, batch_size=1, start=5, stop=4)
     with pytest.raises(ValueError, match="0"):
         data.eval_batches(dataset, batch_size=0)
+
+
+def test_one_training_batch_is_that_of_the_sequence():
+    for dataset in both():
+        (expected,) = data.train_batches(dataset, seed=3, batch_size=100, start=20, stop=21)
+        assert_equal([data.train_batch(dataset, seed=3, batch_size=100, step=20)], [expected])
+
+
+def test_examples_by_their_indices():
+    resident, stream = both()
+    index = np.array([5, 0, 359], np.int32)
+    assert_equal(examples(resident, resident.test, [data.examples(resident.test, index)]),
+                 [data.examples(stream.test, index)])
+
+
+def test_labels_are_counted_without_padding(monkeypatch):
+    monkeypatch.setattr(data.batches, "_COUNTED", 500)  # three parts, the last one smaller
+    digits, _ = both()
+    np.testing.assert_array_equal(data.label_counts(digits), np.bincount(digits.train.arrays["label"]))
+    words = data.load(task="translation", name="number_words", source_length=48, target_length=32)
+    counts, targets = data.label_counts(words), words.train.arrays["target"]
+    assert counts[data.PAD] == 0 and counts.sum() == (targets != data.PAD).sum()
+    np.testing.assert_array_equal(counts[1:], np.bincount(targets.ravel(), minlength=len(counts))[1:])
