@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from warmup_jax import experiment, job, logs, loop
+from warmup_jax import experiment, job, logs, loop, models
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "--config=configs/resnet_warmup.py:smoke"
@@ -134,6 +134,27 @@ def test_a_signal_during_an_evaluation_loses_nothing(finished, tmp_path, monkeyp
     monkeypatch.undo()
     experiment.run(config | {"checkpoint_every": 6}, tmp_path / "run")
     assert metrics(tmp_path / "run") == metrics(workdir)
+
+
+def test_a_signal_in_one_group_lets_the_save_of_the_group_before_end(finished, tmp_path, monkeypatch):
+    config, _, _ = finished
+    train_group = experiment.train_group
+
+    def interrupted(host, group, saved, checkpoints):
+        if group.runs[0] == 1:
+            raise experiment.Interrupted("at once")
+        train_group(host, group, saved, checkpoints)
+    closed, close = [], experiment.Checkpoints.close
+    monkeypatch.setattr(experiment, "train_group", interrupted)
+    monkeypatch.setattr(experiment.Checkpoints, "close", lambda self: (closed.append(self.folder.name), close(self)))
+    with pytest.raises(experiment.Interrupted):
+        experiment.run(config, tmp_path / "run")
+    assert closed == ["runs_0-0"] and (tmp_path / "run" / "checkpoints" / "runs_0-0" / "6" / "state").is_dir()
+
+
+def test_every_model_has_a_kind_and_every_kind_its_dispatch():
+    assert job.KINDS.keys() == models.MODELS.keys()
+    assert {kind for _, kind in job.DISPATCH} == set(job.KINDS.values())
 
 
 def test_a_workdir_of_another_config_says_what_differs(finished):

@@ -7,7 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from configs import common, lm_warmup, phase_diagram, resnet_warmup, transformer_warmup
-from warmup_jax import data, experiment, job, logs, losses, train_step
+from warmup_jax import data, diagnostics, experiment, job, logs, losses, train_step
+from warmup_jax.diagnostics import DIAGNOSTICS
 
 FIXED = dict(every=4, until=None, batch="fixed", examples=32)
 FCN = dict(name="fcn", depth=2, width=4, activation="relu", parametrisation="standard", bias=True, dtype="float32")
@@ -246,6 +247,13 @@ def test_what_cannot_be_measured_is_said_before_anything_is_trained(changes, mes
     with pytest.raises(experiment.UserError, match=message):
         experiment.run(small(optimizer) | changes, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_usual_arguments_are_those_of_every_diagnostic():
+    usual = common.base("adam", common.DIAGNOSTICS).to_dict()["diagnostics"]
+    assert usual.keys() == DIAGNOSTICS.keys()
+    for name, args in diagnostics.of_config(usual)[0].items():
+        diagnostics.check(name, args, diagnostics.LACKS)
 
 
 @pytest.mark.parametrize("family", [phase_diagram, resnet_warmup, lm_warmup, transformer_warmup])

@@ -80,10 +80,12 @@ def train_all(job: Job, workdir: Path, stop: Stop, started: float) -> dict:
         host.progress.skip(sum(steps[:first]) + meta["step"])
         host.progress.runs_ended(*ended_runs(job.groups[:first], workdir))
         for index in range(first, len(job.groups)):
-            train_group(host, job.groups[index], saved, checkpoints[index])
+            try:
+                train_group(host, job.groups[index], saved, checkpoints[index])
+            finally:
+                if index > first:  # its last save went on while this group trained, and must not be broken off
+                    checkpoints[index - 1].close()
             saved = None
-            if index > first:  # it was saved while this group trained
-                checkpoints[index - 1].close()
         checkpoints[-1].close()
         host.log.close()
         summary = summarise(job, workdir, host.clock)
@@ -101,8 +103,9 @@ def find_checkpoint(job: Job, workdir: Path, checkpoints: list[Checkpoints]):
     known = {of_group.folder.name for of_group in checkpoints}
     others = {path.name for path in workdir.glob("checkpoints/runs_*")} - known
     if others:
-        raise UserError(f"the checkpoints in {workdir} are of groups of other runs ({', '.join(sorted(others))}): go "
-                        "on with as many devices as before, or set runs_at_once to what it was there")
+        raise UserError(f"the checkpoints in {workdir} are of groups of other runs ({', '.join(sorted(others))}, here "
+                        f"{job.groups[0].name}): go on with as many devices as before; of a CPU, "
+                        "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N")
     for index in reversed(range(len(job.groups))):
         if not checkpoints[index].folder.exists():
             continue

@@ -63,8 +63,8 @@ DIAGNOSTICS = {
     "relative_update": Diagnostic("step", step_relative_update),
     "sharpness": Diagnostic("probe", probe_sharpness, start=nothing_known, restarts=restarts),
     "preconditioned_sharpness": Diagnostic(
-        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=nothing_known, first=1,
-        restarts=restarts),
+        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=nothing_known,
+        first=1, restarts=restarts),
     "gradient_noise": Diagnostic("probe", probe_gradient_noise),
     "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("second_moment", "beta2", "eps"), first=1),
     "early_overfitting": Diagnostic("probe", probe_early_overfitting, first=1, before=True),

@@ -194,8 +194,8 @@ def probe_sharpness(probe: Probe, *, iterations: int, count: int):
     With a `momentum` also `diag/edge_ratio`, the sharpness over its threshold `edge`; 1 is the edge of stability.
 
     Measures: the loss on `probe.batch` after the last update; ratios with the rate of that update. Carries the value
-    and its Ritz vector, so that 3 iterations follow a slow change; the first value of a run, which has none, gets 10 at least.
-    Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
+    and its Ritz vector, so that 3 iterations follow a slow change; the first value of a run, which has none, gets
+    10 at least. Cost: 1 forward and 1 backward pass, and about 2 of each an iteration.
     """
     product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
     found = top_eigenvalues(product, probe.carry.vector, iterations, count, probe.unroll)
