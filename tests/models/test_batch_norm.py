@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from toymodels import assert_close
 from warmup_jax.models import batch_norm
 
 SHAPE = (6, 4, 4, 5)
@@ -36,14 +37,6 @@ def loss(function, args, relu):
 
 def value_and_grads(function, args, relu):
     return jax.jit(jax.value_and_grad(lambda args: loss(function, args, relu)))(args)
-
-
-def assert_close(actual, expected, tolerance):
-    """Relative to the largest entry of each array."""
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -83,6 +76,23 @@ def test_large_mean_does_not_cancel_the_variance(offset):
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
     x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + batch_norm.EPSILON)
     np.testing.assert_allclose(y, x_hat * args[2] + args[3] + args[1], atol=1e-3)
+
+
+def test_large_mean_leaves_the_gradients_as_they_are():
+    x, residual, scale, bias = example()
+    half = np.round(64 * x[:3]) / 64
+    centred = jnp.concatenate([half, -half])  # with the offset its entries and its mean are still exact in float32
+    _, expected = value_and_grads(batch_norm.normalize, (centred, residual, scale, bias), True)
+    _, grads = value_and_grads(batch_norm.normalize, (centred + 1000, residual, scale, bias), True)
+    assert_close(grads, expected, 1e-6)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_nan_passes_through(relu):
+    x, residual, scale, bias = example()
+    broken = batch_norm.transform(x.at[1, 2, 3, 4].set(jnp.nan), residual, bias, scale**2, scale, bias, relu)
+    whole = batch_norm.transform(x, residual, bias, scale**2, scale, bias, relu)
+    np.testing.assert_array_equal(broken, whole.at[1, 2, 3, 4].set(jnp.nan))
 
 
 def test_gradient_through_a_constant_channel_is_finite():

@@ -1,7 +1,8 @@
-"""Descriptions of small models that several tests start from, and their inputs and parameters."""
+"""Descriptions of small models that several tests start from, their inputs and parameters, and a comparison."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 BLOCKS = dict(
     width=8, heads=2, ffn_width=12, norm="post", norm_kind="layer", activation="relu", positions="sinusoidal",
@@ -21,3 +22,11 @@ def stacked(params):
     for stack in {name[:-2] for name in params} - {name[:-2] for name in rest}:
         rest[stack] = jax.tree.map(lambda *leaves: jnp.stack(leaves), params[f"{stack}_0"], params[f"{stack}_1"])
     return rest
+
+
+def assert_close(actual, expected, tolerance):
+    """Relative to the largest entry of each array."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())

@@ -44,7 +44,9 @@ def transform(x_BxHxWxC, residual_BxHxWxC, mean_C, var_C, scale_C, bias_C, relu)
     if residual_BxHxWxC is not None:
         y_BxHxWxC = y_BxHxWxC + residual_BxHxWxC.astype(jnp.float32)
     if relu:
-        y_BxHxWxC = jax.nn.relu(y_BxHxWxC)
+        # A ReLU, but of two large operands for XLA:CPU, which would rather compute one of a single large operand again
+        # wherever it is used, and with it the sums of all blocks before, than store it.
+        y_BxHxWxC = jnp.where(y_BxHxWxC <= 0, 0.0, y_BxHxWxC)
     return y_BxHxWxC.astype(x_BxHxWxC.dtype)
 
 
@@ -88,10 +90,13 @@ def _normalize_backward(relu, saved, cotangents):
         g_BxHxWxC = jnp.where(y_BxHxWxC > 0, g_BxHxWxC, 0.0)
     axes, count = tuple(range(x_BxHxWxC.ndim - 1)), x_BxHxWxC.size // x_BxHxWxC.shape[-1]
     inv_std_C = jax.lax.rsqrt(var_C + EPSILON)
-    x_hat_BxHxWxC = (x_BxHxWxC.astype(jnp.float32) - mean_C) * inv_std_C
+    centred_BxHxWxC = x_BxHxWxC.astype(jnp.float32) - mean_C
     dbias_C = jnp.sum(g_BxHxWxC, axes)
-    dscale_C = jnp.sum(g_BxHxWxC * x_hat_BxHxWxC, axes)
-    dx_BxHxWxC = scale_C * inv_std_C * (g_BxHxWxC - dbias_C / count - x_hat_BxHxWxC * (dscale_C / count))
+    dscale_C = jnp.sum(g_BxHxWxC * (centred_BxHxWxC * inv_std_C), axes)
+    # The difference of two large operands comes last, so that it is stored and not computed again (see `transform`).
+    factor_C = scale_C * inv_std_C
+    dx_BxHxWxC = factor_C * g_BxHxWxC - (centred_BxHxWxC * (factor_C * inv_std_C * dscale_C / count)
+                                         + factor_C * dbias_C / count)
     dresidual = None if residual_BxHxWxC is None else g_BxHxWxC.astype(residual_BxHxWxC.dtype)
     return dx_BxHxWxC.astype(x_BxHxWxC.dtype), dresidual, dscale_C, dbias_C
 

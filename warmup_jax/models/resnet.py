@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.batch_norm import BatchNorm
+from warmup_jax.models.convolution import Conv
 from warmup_jax.models.seen import ignore
 from warmup_jax.models.settings import one_of
 
@@ -54,7 +55,7 @@ class ResNet(nnx.Module):
         self.dtype = DTYPES[dtype]
         self.downsample = stem == "7x7"
         size, stride = (7, 2) if self.downsample else (3, 1)
-        self.stem = _conv(input_shape[-1], channels[0], size, stride, self.dtype, rngs)
+        self.stem = Conv(input_shape[-1], channels[0], size, stride, self.dtype, rngs)
         self.stem_norm = BatchNorm(channels[0], zero_scale=False)
         places = [(stage, block) for stage, count in enumerate(blocks) for block in range(count)]
         self.block_names = tuple(f"stage{stage + 1}_block{block}" for stage, block in places)
@@ -92,10 +93,10 @@ class Block(nnx.Module):
         self.project = shortcut == "B" and (self.stride != 1 or incoming != self.outgoing)
         self.num_layers = len(layers)
         if self.project:
-            self.shortcut = _conv(incoming, self.outgoing, 1, self.stride, dtype, rngs)
+            self.shortcut = Conv(incoming, self.outgoing, 1, self.stride, dtype, rngs)
             self.shortcut_norm = BatchNorm(self.outgoing, zero_scale=False)
         for i, (size, outgoing, stride) in enumerate(layers, 1):
-            setattr(self, f"conv{i}", _conv(incoming, outgoing, size, stride, dtype, rngs))
+            setattr(self, f"conv{i}", Conv(incoming, outgoing, size, stride, dtype, rngs))
             setattr(self, f"norm{i}", BatchNorm(outgoing, zero_scale=zero_gamma and i == len(layers)))
             incoming = outgoing
 
@@ -117,25 +118,6 @@ def subsample(x_BxHxWxC, stride, channels):
     """The parameter-free shortcut, option A: every `stride`-th pixel, with zeros appended up to `channels`."""
     missing = channels - x_BxHxWxC.shape[-1]
     return jnp.pad(x_BxHxWxC[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (0, missing)))
-
-
-def _conv(incoming, outgoing, size, stride, dtype, rngs):
-    """A square convolution without bias, padded alike on both sides.
-
-    XLA's "SAME" pads unevenly at stride 2, which would shift the image against other libraries' weights.
-    """
-    pad = size // 2
-    return nnx.Conv(
-        incoming,
-        outgoing,
-        (size, size),
-        strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        use_bias=False,
-        kernel_init=jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-        dtype=dtype,
-        rngs=rngs,
-    )
 
 
 def _layers(channels, stride, bottleneck):

@@ -1,0 +1,192 @@
+"""The formulations on CPU against XLA's own convolution, and which of them is used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from toymodels import assert_close
+from warmup_jax.models import convolution, winograd
+
+SPIED = [(convolution, "direct"), (convolution, "pairs"), (convolution, "parities"), (winograd, "convolve"),
+         (winograd, "gradients")]
+DIRECT, PAIRS, PARITIES = ["direct"], ["pairs"], ["parities"]
+PLAIN = ["direct", "direct"]
+WINOGRAD, GRADIENTS = ["winograd.convolve"], ["winograd.gradients"]
+
+# (image, kernel, stride, formulations of the output, of the gradients of image and kernel). The gradient of a 1x1
+# kernel is a plain matrix product, which none of the names stands for.
+CASES = [
+    # few channels
+    ((2, 6, 8, 3), (3, 3, 3, 16), 1, PAIRS, PAIRS + DIRECT),
+    ((2, 5, 6, 16), (3, 3, 16, 16), 1, PAIRS, PAIRS + DIRECT),
+    ((2, 1, 2, 16), (3, 3, 16, 4), 1, PAIRS, PAIRS + DIRECT),
+    ((2, 6, 7, 3), (3, 3, 3, 16), 1, DIRECT, PLAIN),
+    ((2, 6, 8, 17), (3, 3, 17, 16), 1, DIRECT, PLAIN),
+    ((2, 6, 8, 16), (3, 3, 16, 17), 1, DIRECT, PLAIN),
+    # strides
+    ((2, 6, 8, 3), (3, 3, 3, 5), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 10, 4, 16), (3, 3, 16, 32), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 4, 4, 64), (3, 3, 64, 64), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 2, 2, 4), (3, 3, 4, 6), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 6, 7, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
+    ((2, 7, 6, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
+    ((2, 7, 9, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
+    ((2, 1, 1, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
+    ((2, 6, 6, 4), (3, 3, 4, 6), 3, DIRECT, PLAIN),
+    # many channels
+    ((2, 6, 8, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
+    ((2, 5, 7, 64), (3, 3, 64, 72), 1, WINOGRAD, GRADIENTS),
+    ((2, 1, 1, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
+    ((1, 28, 3, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
+    ((1, 3, 28, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
+    ((1, 29, 3, 64), (3, 3, 64, 64), 1, DIRECT, PLAIN),
+    ((1, 3, 29, 64), (3, 3, 64, 64), 1, DIRECT, PLAIN),
+    ((2, 4, 4, 63), (3, 3, 63, 64), 1, DIRECT, PLAIN),
+    ((2, 4, 4, 64), (3, 3, 64, 63), 1, DIRECT, PLAIN),
+    # other kernels
+    ((2, 6, 8, 5), (1, 1, 5, 7), 1, DIRECT, DIRECT),
+    ((2, 4, 4, 64), (1, 1, 64, 64), 1, DIRECT, DIRECT),
+    ((2, 6, 8, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT),
+    ((2, 7, 5, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT),
+    ((2, 8, 6, 3), (7, 7, 3, 8), 1, DIRECT, PLAIN),
+    ((2, 8, 6, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
+    ((2, 9, 5, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
+]
+# One case of each formulation, with odd sizes where it takes them.
+ONE_OF_EACH = [(image, kernel, stride) for image, kernel, stride, *_ in CASES
+               if (image, stride) in {((2, 5, 6, 16), 1), ((2, 10, 4, 16), 2), ((2, 5, 7, 64), 1), ((2, 7, 5, 5), 2)}]
+
+
+def example(image, kernel, *, seed=0):
+    """An image and a kernel whose convolution has entries about 1."""
+    random = np.random.default_rng(seed)
+    x, w = random.normal(size=image), random.normal(size=kernel) / np.sqrt(np.prod(kernel[:3]))
+    return x.astype(np.float32), w.astype(np.float32)
+
+
+def loss(convolve, stride, args):
+    """Weighted sines of the entries, so that it curves in image and kernel."""
+    y = convolve(*args, stride)
+    return jnp.sum(np.random.default_rng(9).normal(size=y.shape).astype(np.float32) * jnp.sin(y))
+
+
+def everything(convolve, stride):
+    """args -> (output, (gradient of the image, of the kernel))."""
+    return lambda args: (convolve(*args, stride), jax.grad(lambda args: loss(convolve, stride, args))(args))
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The names of the formulations that are called, in order."""
+    names = []
+
+    def spy(module, name):
+        function = getattr(module, name)
+
+        def noted(*args):
+            names.append(f"winograd.{name}" if module is winograd else name)
+            return function(*args)
+        monkeypatch.setattr(module, name, noted)
+
+    for module, name in SPIED:
+        spy(module, name)
+    return names
+
+
+@pytest.mark.parametrize("image, kernel, stride", [case[:3] for case in CASES])
+def test_value_and_gradients_equal_the_direct_ones(quick_jit, image, kernel, stride):
+    args = example(image, kernel)
+    actual, expected = (quick_jit(everything(function, stride))(args)
+                        for function in (convolution.convolve, convolution.direct))
+    assert actual[0].shape == (image[0], -(-image[1] // stride), -(-image[2] // stride), kernel[3])
+    assert_close(actual, expected, 1e-5)
+
+
+@pytest.mark.parametrize("image, kernel, stride, forward, backward", CASES)
+def test_the_formulation_meant_for_a_shape_is_used(called, image, kernel, stride, forward, backward):
+    args = example(image, kernel)
+    y = jax.eval_shape(lambda args: convolution.convolve(*args, stride), args)
+    assert called == forward
+    called.clear()
+    jax.eval_shape(lambda args, dy: jax.vjp(lambda args: convolution.convolve(*args, stride), args)[1](dy), args, y)
+    assert called == forward + backward
+
+
+def gradient_calls(called, args):
+    called.clear()
+    jax.eval_shape(jax.grad(lambda args: jnp.sum(convolution.convolve(*args, 1).astype(jnp.float32))), args)
+    return called
+
+
+@pytest.mark.parametrize("channels", [4, 64])
+def test_other_backends_and_dtypes_take_the_direct_one(called, monkeypatch, channels):
+    args = example((2, 4, 4, channels), (3, 3, channels, channels))
+    assert gradient_calls(called, args) in [PAIRS + PAIRS + DIRECT, WINOGRAD + GRADIENTS]
+    # On these differentiation is XLA's too: nothing is called for the gradient.
+    assert gradient_calls(called, [a.astype(jnp.bfloat16) for a in args]) == DIRECT
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert gradient_calls(called, args) == DIRECT
+
+
+def test_bfloat16_stays_bfloat16():
+    args = [a.astype(jnp.bfloat16) for a in example((2, 4, 4, 64), (3, 3, 64, 64))]
+    y, grads = jax.eval_shape(everything(convolution.convolve, 1), args)
+    assert {leaf.dtype for leaf in [y, *grads]} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("image, kernel, stride", ONE_OF_EACH)
+def test_under_vmap_equals_a_loop_of_the_direct_one(quick_jit, image, kernel, stride):
+    examples = [example(image, kernel, seed=seed) for seed in (0, 1, 2)]
+    mapped = quick_jit(jax.vmap(everything(convolution.convolve, stride)))(tuple(map(jnp.stack, zip(*examples))))
+    looped = list(map(quick_jit(everything(convolution.direct, stride)), examples))
+    assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped), 1e-5)
+
+
+def hessian_vector_products(convolve, stride, vector):
+    """args -> (by `grad` of `grad`, by `jvp` of `grad`)."""
+    gradient = jax.grad(lambda args: loss(convolve, stride, args))
+
+    def slope(args):
+        return sum(jnp.vdot(g, v) for g, v in zip(gradient(args), vector))
+
+    return lambda args: (jax.grad(slope)(args), jax.jvp(gradient, (args,), (vector,))[1])
+
+
+@pytest.mark.parametrize("image, kernel, stride", ONE_OF_EACH)
+def test_hessian_vector_products_by_either_mode_equal_the_direct_ones(quick_jit, image, kernel, stride):
+    args, vector = example(image, kernel), example(image, kernel, seed=7)
+    actual, expected = (quick_jit(hessian_vector_products(function, stride, vector))(args)
+                        for function in (convolution.convolve, convolution.direct))
+    assert_close(actual, expected, 1e-5)
+
+
+def losses_of_training(model, jit, steps=3, rate=0.3):
+    """The losses of some steps of plain SGD on one batch, and that after them."""
+    images, labels = np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype(np.float32), np.arange(4)
+
+    def loss(params, stats):
+        logits, stats = model.apply(params, stats, images, train=True, key=None)
+        return -jnp.mean(jax.nn.log_softmax(logits)[np.arange(4), labels]), stats
+
+    @jit
+    def step(params, stats):
+        (value, stats), grads = jax.value_and_grad(loss, has_aux=True)(params, stats)
+        return jax.tree.map(lambda p, g: p - rate * g, params, grads), stats, value
+
+    (params, stats), losses = jit(model.init)(jax.random.key(0)), []
+    for _ in range(steps + 1):
+        params, stats, value = step(params, stats)
+        losses.append(float(value))
+    return losses
+
+
+def test_training_a_resnet_gives_the_losses_of_the_direct_one(small_resnet, quick_jit, called, monkeypatch):
+    model = small_resnet(width=1.0, shortcut="B")  # its stages have images of 12, 6 and 3 pixels
+    losses = losses_of_training(model, quick_jit)
+    assert set(called) == {"direct", "pairs", "parities", "winograd.convolve", "winograd.gradients"}
+    called.clear()
+    monkeypatch.setattr(convolution, "on_cpu", convolution.direct)
+    expected = losses_of_training(model, quick_jit)
+    assert set(called) == {"direct"}
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)  # if the kernels were frozen, 0.04 and more
