@@ -68,3 +68,12 @@ def test_sums_leave_padding_out_and_count_what_is_not_finite_as_wrong(name, logi
     logits[0, 0, labels[0, 0]] = 1
     loss, correct, _ = losses.sums(each, logits, {"labels": labels, "weights": weights}, 0.0)
     assert correct == 9 and loss == pytest.approx(float(LOSSES[name].each(logits[:3], labels[:3], 0.0).sum()), rel=1e-6)
+
+
+def test_a_prediction_is_the_first_of_the_largest_logits():
+    logits = np.array([[1, 3, 2], [3, 3, 1], [0, 0, 0], [2, np.inf, np.inf], [-np.inf, -1, -np.inf]], np.float32)
+    every = [losses.predicted(logits, np.full(len(logits), label)) for label in range(3)]
+    np.testing.assert_array_equal(np.stack(every, -1), np.eye(3, dtype=bool)[logits.argmax(-1)])
+    random = np.random.default_rng(0).integers(0, 4, (50, 7)).astype(np.float32)  # with many ties
+    labels = np.arange(50) % 7
+    np.testing.assert_array_equal(losses.predicted(random, labels), random.argmax(-1) == labels)
