@@ -3,6 +3,7 @@
 import doctest
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -91,3 +92,17 @@ def test_another_number_of_devices_loses_nothing(alone):
     assert (alone / "metrics.jsonl").read_bytes() == before
     assert train(alone, 1).returncode == 0, "what the message advises"
     assert (alone / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+@pytest.mark.parametrize("variable, kept", [("WHATEVER", True), ("MALLOC_TRIM_THRESHOLD_", False),
+                                            ("GLIBC_TUNABLES", False)])
+def test_freed_memory_is_kept_unless_the_user_has_tuned_it(variable, kept):
+    """A block of 64 MiB has 16,384 pages, each of which the system hands out anew, or none."""
+    code = ("import resource; from warmup_jax import devices; devices.keep_freed_memory(); b'x' * int(2**26)\n"
+            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "before = faults(); b'x' * int(2**26); print(faults() - before)")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
+                          env=environment | {variable: ""}, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 1000) == kept

@@ -15,7 +15,7 @@ import numpy as np
 from warmup_jax import data, devices, logs, report, sweep
 from warmup_jax.checkpoint import Checkpoints
 from warmup_jax.clock import Clock
-from warmup_jax.job import KINDS, SIDE_BY_SIDE, Group, Job, set_up
+from warmup_jax.job import Group, Job, prepare_process, set_up
 from warmup_jax.loop import Host, Interrupted, train_group
 from warmup_jax.losses import LOSSES
 from warmup_jax.signals import Stop, stop_on_signal
@@ -50,8 +50,7 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
     with stop_on_signal() as stop, contextlib.ExitStack() as stack:
         try:
             config = plain(config)
-            if KINDS.get(config.get("model", {}).get("name")) in SIDE_BY_SIDE:
-                devices.one_for_each_core()
+            prepare_process(config.get("model", {}))
             job = set_up(config)
             stack.enter_context(open_workdir(workdir, config))
         except (ValueError, OSError) as error:
