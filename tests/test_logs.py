@@ -1,12 +1,18 @@
 """The log files: numbers, cutting back, atomic JSON."""
 
+import importlib
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from warmup_jax import logs
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("value, text", [
@@ -85,3 +91,24 @@ def test_a_board_is_closed_with_its_run(tmp_path):
     assert log.sync()["metrics.jsonl"] > 0
     log.close()
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+
+
+def test_a_hidden_package_is_not_found_by_imports_and_is_there_again(tmp_path, monkeypatch):
+    (tmp_path / "costly").mkdir()
+    (tmp_path / "costly" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with logs.hidden("costly"):
+        with pytest.raises(ModuleNotFoundError, match="costly"):
+            importlib.import_module("costly")
+        importlib.import_module("json")
+    assert importlib.import_module("costly").__name__ == "costly"
+    with logs.hidden("costly"):  # what is imported already stays
+        assert importlib.import_module("costly").__name__ == "costly"
+
+
+def test_event_files_do_not_need_torch(tmp_path):
+    """Where it is installed it is not imported either."""
+    code = (f"import sys, pathlib; from warmup_jax import logs; log = logs.MetricsLog(pathlib.Path({str(tmp_path)!r}), "
+            "{}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close(); print('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False" and len(list(tmp_path.glob("tensorboard/run_0/*"))) == 1

@@ -1,5 +1,7 @@
 """What a run writes into its workdir, beside its checkpoints."""
 
+import contextlib
+import importlib.abc
 import json
 import os
 import platform
@@ -77,7 +79,8 @@ class MetricsLog:
 
     def _board(self, run: int):
         if run not in self._boards:
-            from tensorboardX import SummaryWriter
+            with hidden("torch"):  # which it imports where it is installed, in a second or more, and does not need
+                from tensorboardX import SummaryWriter
             self._boards[run] = SummaryWriter(str(self._board_folder / f"run_{run}"),
                                               purge_step=self._purge_step)
         return self._boards[run]
@@ -132,6 +135,27 @@ class Progress:
     def close(self):
         """Leaves the bar where it is."""
         self._bar.close()
+
+
+@contextlib.contextmanager
+def hidden(package: str):
+    """Imports in the block do not find a package, unless it is imported already."""
+    finder = _Hidden(package)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Hidden(importlib.abc.MetaPathFinder):
+    def __init__(self, package: str):
+        self.package = package
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
 
 
 def json_number(value) -> float | int | str:
