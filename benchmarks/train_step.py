@@ -1,29 +1,43 @@
-"""A training step of this code against PyTorch on the same machine.
+"""A training step of this code against PyTorch and Flax's own examples on the same machine.
 
-python benchmarks/train_step.py [--models=transformer,decoder,tiny,resnet20,resnet18] [--threads=1]
-                                [--rounds=5] [--steps=N] [--peer=eager|compile] [--dropout=P] [--smoke]
+python benchmarks/train_step.py [--models=transformer,decoder,tiny,resnet20,resnet18,resnet50,base,gpt2]
+                                [--peers=eager,compiled,flax] [--flax_examples=DIR] [--threads=1,all]
+                                [--device=cpu|gpu] [--rounds=5] [--steps=N] [--dropout=P] [--markdown] [--smoke]
 
-On CPU, in float32. Every measurement is a process of its own, pinned to `threads` cores; those of the two
-sides take turns, round after round. A step is forward, backward and the update; this code's
-also gathers its batch from the resident data and computes accuracy and gradient norm, as in every training. Ours is
-the program that training compiles, dispatched in chunks as there. Its peer is the same network
-written plainly, with `torch.optim.Adam(fused=True)`, in eager mode or compiled by `torch.compile`.
+Every measurement is a process of its own; those of the sides take turns, round after round. On CPU they are pinned to
+as many cores as each table says, and compute in float32. On GPU activations and products are bfloat16, parameters
+float32; torch by autocast. A step is forward, backward and the update; this code's also gathers its batch from the
+resident data and computes accuracy and gradient norm, as in every training. Ours is the program that training
+compiles, dispatched in chunks as there; only `base` and `gpt2` on CPU take 2 steps a dispatch, or a round would last
+minutes. Its peers:
 
-The table shows medians over the rounds, with lowest and highest: torch's time over ours within a
-round (wall clock, then CPU time of the process), the time and CPU time of a step, the time
-from the start of the process to the end of the first step (in the first round, with empty compilation caches, and
-in later ones), and peak memory. The command fails if the two sides differ in their number of parameters or, by
-more than 5 %, in the loss of the first step. Without torch it shows this code alone.
+  eager     the same network written plainly in PyTorch, with `torch.optim.Adam(fused=True)`
+  compiled  the same by `torch.compile`, on GPU with mode="max-autotune"
+  flax      the model of Flax's own example in a step of the examples' form: imagenet, wmt and lm1b.
+            DIR is the folder `examples` of a checkout of https://github.com/google/flax
+
+The table shows medians over the rounds, with lowest and highest: a side's time over ours within a round (wall clock;
+on one core also CPU time of the process), the time and CPU time of a step, MFU, the time from the start of the process
+to the end of the first step (in the first round, with empty compilation caches, then in later ones), peak memory, and
+how much of it came after the libraries were imported. On GPU memory is the GPU's. MFU is the model's operations over
+time over the rate of a large matrix product, float32 on CPU and bfloat16 on GPU, which a process of its own measures
+in each round on the same cores. The operations of a step are three times those of the matrix products and convolutions
+of the forward pass, two a multiply-add: of causal attention in full, of convolutions in their plain form. So a side
+that saves some by another algorithm may come above 100 %.
+
+The command fails if a side does other work than ours: torch's must have as many parameters, operations within 1 % and
+the loss of the first step within 10 %, those of Flax 2 %, 2 % and 20 %. Peers that are not there are left out.
 """
 
 import argparse
+import datetime
 import importlib.util
 import json
-import math
 import os
 import platform
 import resource
-import statistics
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,105 +47,135 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-TRANSFORMER = dict(width=256, heads=4, ffn_width=1024, norm="post", norm_kind="layer", activation="relu",
-                   positions="sinusoidal", max_positions=256, bias=True, tied=True, scale_embedding=True, init="xavier",
-                   dropout=0.0, qk_norm=False, attention="own", scan_layers=False, remat=False, dtype="float32")
-GPT = TRANSFORMER | dict(activation="gelu", positions="learned", norm="pre", scale_embedding=False, init="gpt2")
-RESNET = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3", zero_gamma=False,
-              dtype="float32")
-# What both sides build from. `steps` are those measured in a round, about five seconds.
-ROWS = {
-    "transformer": dict(
-        title="encoder-decoder, d256, 3 + 3 layers, Post-LN", batch_size=32, num_classes=8000, input_shape=(32, 32),
-        label_smoothing=0.1, steps=10, model=TRANSFORMER | dict(name="transformer", encoder_depth=3, decoder_depth=3)),
-    "decoder": dict(
-        title="decoder, d256, 6 layers, Pre-LN", batch_size=8, num_classes=8000, input_shape=(256,),
-        label_smoothing=0.0, steps=10, model=GPT | dict(name="decoder", depth=6)),
-    "tiny": dict(
-        title="decoder, d32, 6 layers, Post-LN", batch_size=16, num_classes=65, input_shape=(32,), label_smoothing=0.0,
-        steps=300, model=GPT | dict(name="decoder", depth=6, width=32, ffn_width=128, norm="post", init="xavier")),
-    "resnet20": dict(title="ResNet-20, 32x32", batch_size=128, num_classes=10, input_shape=(32, 32, 3),
-                     label_smoothing=0.0, steps=10, model=RESNET),
-    "resnet18": dict(title="ResNet-18, 3x3 stem, 32x32", batch_size=64, num_classes=10, input_shape=(32, 32, 3),
-                     label_smoothing=0.0, steps=4, model=RESNET | dict(form="imagenet", depth=18, shortcut="B")),
-}
-DEFAULT = "transformer,decoder,tiny"
-LOSS_TOLERANCE = 0.05
-EXAMPLES = 256  # in the resident data set
-RATE = 1e-5     # so low that the losses of both sides stay comparable
-WARM = 3        # dispatches before the clock starts
+from train_step_rows import ROWS, chosen, flax_example
+from train_step_table import BY_CPU_TIME, COLUMNS, LOSS_TOLERANCE, agreement, heading, lines, rate, spread
+
+SIDES = {"ours": "train_step_ours", "eager": "train_step_torch", "compiled": "train_step_torch",
+         "flax": "train_step_flax"}
+PEERS = tuple(SIDES)[1:]
+EXAMPLES = ("imagenet", "wmt", "lm1b")
+MATRIX = {"cpu": (2048, "float32"), "gpu": (8192, "bfloat16")}  # whose product is the rate of the machine
+WARM, WARM_SECONDS = 3, 5.0  # dispatches before the clock starts: no more of them after these seconds
 
 
 def main():
     options = parse()
-    names = ("ours", "torch") if importlib.util.find_spec("torch") else ("ours",)
-    if not hasattr(os, "sched_setaffinity"):
-        sys.exit("this system cannot pin a process to cores; Linux can")
-    cores = sorted(os.sched_getaffinity(0))[-options.threads:]
-    if len(cores) < options.threads:
-        sys.exit(f"--threads={options.threads}; allowed on this machine: at most {len(cores)}")
-    print(f"{processor()}, {options.threads} thread{'s' * (options.threads > 1)}, Python {platform.python_version()}, "
-          f"{versions(names)}; {options.rounds} rounds")
-    if len(names) == 1:
-        print("torch is not installed: this code alone")
-    print(f"\n{'model':52} {'torch / ours':>19} {'by CPU time':>19}  {'':5} {'ms a step':>22} {'CPU ms':>8} "
-          f"{'first step s':>13} {'MB':>6}")
-    notes = []
+    sides, missing = available(options)
+    rows = {name: chosen(name, options.device, options.smoke, options.steps, options.dropout)
+            for name in options.models}
+    lacking = [name for name, row in rows.items() if not flax_example(row)]
+    if "flax" in sides and lacking:
+        missing.append(f"flax for {', '.join(lacking)}: its examples have no such model")
+    print(f"{about_command(options)}\n\n{about_machine(options, sides)}")
+    print("".join(f"\nleft out: {reason}" for reason in missing), end="\n" * bool(missing))
+    notes = {}
+    for threads in options.threads:
+        show(threads, rows, sides, options, notes)
+    print("\nthe same work on all sides:\n" if len(sides) > 1 else "\nthe work:\n")
+    print("\n".join(notes.values()))
+
+
+def show(threads, rows, sides, options, notes):
+    """The table for a number of cores; `notes` gets the lines on each model's work."""
+    cores = sorted(os.sched_getaffinity(0))[-threads:] if threads else None
+    columns = [column for column in COLUMNS if threads == 1 or column != BY_CPU_TIME]
+    where = f"{threads} thread{'s' * (threads > 1)}, pinned" if threads else options.gpu
+    print(f"\n{'### ' * options.markdown}{where}\n\n{heading(columns, options.markdown)}", flush=True)
+    rates = []
     with tempfile.TemporaryDirectory() as caches:
-        for model in options.models.split(","):
-            row = chosen(model, options)
-            rounds = [{name: measure(name, row, options, cores, caches) for name in names}
-                      for _ in range(options.rounds)]
-            notes.append(agreement(model, row, rounds, math.inf if options.smoke else LOSS_TOLERANCE))
-            show(row, rounds)
-    print("\nthe same work on both sides:" if len(names) > 1 else "\nthe work:")
-    print("\n".join(notes))
+        for model, row in rows.items():
+            names = [name for name in sides if name != "flax" or flax_example(row)]
+            rounds = [{name: measure(name, row, cores, index == 0, caches, options) for name in ["rate", *names]}
+                      for index in range(options.rounds)]
+            notes[model] = agreement(model, row, {name: rounds[0][name] for name in names}, options.smoke)
+            print(lines(model, row, rounds, columns, options.markdown), flush=True)
+            rates.append(f"{model} {rate(rounds)}")
+    size, dtype = matrix(options)
+    print(f"\nmatmul rate, GFLOP/s, {dtype} {size}x{size}: {', '.join(rates)}", flush=True)
 
 
 def parse():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", default=DEFAULT, help=f"some of {','.join(ROWS)}")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--models", default=",".join(ROWS), help="all by default")
+    parser.add_argument("--peers", default=",".join(PEERS), help="all by default, '' for none")
+    parser.add_argument("--flax_examples", metavar="DIR", help="the folder `examples` of a checkout of Flax")
+    parser.add_argument("--threads", help="on CPU, a table for each of these numbers of cores; 1,all by default")
+    parser.add_argument("--device", choices=tuple(MATRIX), default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="measured in a round, at least one dispatch")
-    parser.add_argument("--peer", choices=("eager", "compile"), default="eager")
     parser.add_argument("--dropout", type=float, default=0.0, help="of the Transformers")
+    parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round: only to see that it runs")
     options = parser.parse_args()
-    for name in options.models.split(","):
-        if name not in ROWS:
-            parser.error(f"--models={options.models}: unknown {name!r}; allowed: {', '.join(ROWS)}")
+    options.models = some_of(parser, "models", options.models, ROWS)
+    options.peers = some_of(parser, "peers", options.peers, PEERS) if options.peers else []
     if options.smoke:
         options.rounds, options.steps = 1, 2
-    for name in ("threads", "rounds", "steps"):
+    for name in ("rounds", "steps"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name}={getattr(options, name)}; allowed: integers from 1")
+    if not 0 <= options.dropout < 1:
+        parser.error(f"--dropout={options.dropout}; allowed: numbers from 0 to below 1")
+    for example in EXAMPLES if options.flax_examples is not None else ():
+        if not Path(options.flax_examples, example, "models.py").is_file():
+            parser.error(f"--flax_examples={options.flax_examples}: no {example}/models.py there; allowed: the folder "
+                         "`examples` of a checkout of Flax")
+    if options.device == "gpu":
+        if options.threads is not None:
+            parser.error(f"--threads={options.threads}; allowed with --device=cpu only")
+        options.threads, options.gpu = [None], gpu_name()
+        if not options.gpu:
+            parser.error("--device=gpu; jax finds no GPU here")
+    elif not cores:
+        sys.exit("this system cannot pin a process to cores; Linux can")
+    else:
+        options.threads = core_counts(parser, "1,all" if options.threads is None else options.threads, cores)
     return options
 
 
-def chosen(name, options):
-    """The row as the options change it."""
-    row = ROWS[name] | dict(title=name) if options.smoke else dict(ROWS[name])
-    row["steps"] = options.steps or row["steps"]
-    transformer = "norm" in row["model"]
-    if transformer:
-        row["model"] = row["model"] | dict(dropout=options.dropout)
-    if options.smoke and transformer:
-        depths = {key: 1 for key in row["model"] if key.endswith("depth")}
-        row.update(batch_size=2, num_classes=16, input_shape=(8,) * len(row["input_shape"]),
-                   model=row["model"] | dict(width=8, heads=2, ffn_width=16, max_positions=8) | depths)
-    elif options.smoke:
-        row.update(batch_size=2, input_shape=(8, 8, 3), model=RESNET | dict(depth=8, width=0.5))
-    return row
+def some_of(parser, option, text, allowed):
+    """The names in a comma-separated text, each once."""
+    names = text.split(",")
+    for name in names:
+        if name not in allowed:
+            parser.error(f"--{option}={text}: unknown {name!r}; allowed: {', '.join(allowed)}")
+    return list(dict.fromkeys(names))
 
 
-def measure(name, row, options, cores, caches):
-    """Runs one side in a process of its own; a dict of what it measured."""
-    threads = str(options.threads)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu",
-        "XDG_CACHE_HOME": caches, "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor"}
-    task = dict(side=name, row=row, cores=cores, peer=options.peer, started=time.time())
+def core_counts(parser, text, cores):
+    """The numbers of cores in a comma-separated text, each once."""
+    counts = [cores if each == "all" else int(each) if each.isdecimal() else 0 for each in text.split(",")]
+    if not all(1 <= count <= cores for count in counts):
+        parser.error(f"--threads={text}; allowed: all, or integers from 1 to {cores}, comma-separated")
+    return list(dict.fromkeys(counts))
+
+
+def available(options):
+    """(the sides to measure, why others are left out)."""
+    reasons = {}
+    if not importlib.util.find_spec("torch"):
+        reasons = dict.fromkeys(("eager", "compiled"), "because torch is not installed")
+    elif options.device == "gpu" and asked("import torch; print(torch.cuda.is_available())") != "True":
+        reasons = dict.fromkeys(("eager", "compiled"), "because torch finds no GPU here")
+    elif not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
+        reasons["compiled"] = "because torch.compile needs a C++ compiler"
+    if not options.flax_examples:
+        reasons["flax"] = "which needs --flax_examples=DIR"
+    elif options.dropout:
+        reasons["flax"] = "which is measured without dropout only"
+    return (["ours"] + [name for name in options.peers if name not in reasons],
+            [f"{name}, {reasons[name]}" for name in options.peers if name in reasons])
+
+
+def measure(name, row, cores, count, caches, options):
+    """Runs one side, or the matrix product "rate", in a process of its own; a dict of what it measured."""
+    environment = os.environ | {"XDG_CACHE_HOME": caches, "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor"}
+    if cores:
+        environment |= {"OMP_NUM_THREADS": str(len(cores)), "MKL_NUM_THREADS": str(len(cores)),
+                        "OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
+    task = dict(side=name, row=row, cores=cores, device=options.device, matrix=matrix(options), count=count,
+                flax_examples=options.flax_examples, started=time.time())
     done = subprocess.run([sys.executable, __file__, "--child", json.dumps(task)], env=environment,
                           capture_output=True, text=True)
     if done.returncode:
@@ -140,62 +184,81 @@ def measure(name, row, options, cores, caches):
 
 
 def child(task):
-    """Measures one side in this process and prints the result as JSON."""
-    os.sched_setaffinity(0, task["cores"])  # before any library counts the cores
-    side = importlib.import_module({"ours": "train_step_ours", "torch": "train_step_torch"}[task["side"]])
-    parameters, about, dispatch, run = side.set_up(task["row"], len(task["cores"]), task["peer"])
-    first_loss = run(1)
+    """Does a task in this process and prints what it measured as JSON."""
+    if task["cores"]:
+        os.sched_setaffinity(0, task["cores"])  # before any library counts the cores
+    print(json.dumps(train(task) if task["side"] in SIDES else matmul(*task["matrix"])))
+
+
+def matmul(size, dtype):
+    from flops import matmul_rate
+    return dict(rate=matmul_rate(size, dtype))
+
+
+def train(task):
+    """What one side of a row takes; its operations are counted if the task says so, after everything else."""
+    module = importlib.import_module(SIDES[task["side"]])
+    imported = None if task["device"] == "gpu" else resident_memory()
+    side = module.set_up(task)
+    first_loss = side.run(1)
     first = time.time() - task["started"]
-    run(WARM)
-    dispatches = -(-task["row"]["steps"] // dispatch)
+    warm_until = time.perf_counter() + WARM_SECONDS
+    for index in range(WARM):
+        if index == 0 or time.perf_counter() < warm_until:
+            side.run(1)
+    dispatches = -(-task["row"]["steps"] // side.dispatch)
     wall, cpu = time.perf_counter(), time.process_time()
-    last_loss = run(dispatches)
-    steps = dispatches * dispatch
+    last_loss = side.run(dispatches)
+    steps = dispatches * side.dispatch
     wall, cpu = (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(dict(
-        parameters=parameters, about=about, wall=1e3 * wall, cpu=1e3 * cpu, first=first - (dispatch - 1) * wall,
-        memory=memory / 2**20, first_loss=first_loss, last_loss=last_loss, steps=steps)))
+    peak = peak_memory() if task["device"] == "cpu" else side.peak_on_gpu() / 2**20
+    return dict(parameters=side.parameters, about=side.about, wall=1e3 * wall, cpu=1e3 * cpu,
+                first=first - (side.dispatch - 1) * wall, peak=peak,
+                training=None if imported is None else peak - imported, first_loss=first_loss, last_loss=last_loss,
+                flops=side.flops() if task["count"] else None)
 
 
-def agreement(model, row, rounds, tolerance):
-    """A line on what both sides did; ends the program if it was not the same."""
-    sides = rounds[0]
-    counts = {name: side["parameters"] for name, side in sides.items()}
-    losses = {name: side["first_loss"] for name, side in sides.items()}
-    if len(set(counts.values())) > 1:
-        sys.exit(f"{model}: the sides differ in their parameters: {counts}")
-    if max(losses.values()) > (1 + tolerance) * min(losses.values()):
-        sys.exit(f"{model}: the sides differ in the loss of the first step: {losses}")
-    shape = " + ".join(map(str, row["input_shape"])) if "norm" in row["model"] else "x".join(
-        map(str, row["input_shape"]))
-    return "\n".join(
-        [f"  {model}: {counts['ours']:,} parameters, batch {row['batch_size']} of {shape}, {row['num_classes']} "
-         f"classes, label smoothing {row['label_smoothing']}, dropout {row['model'].get('dropout', 0.0)}, float32"] +
-        [f"    {name:5} {side['about']}; loss {side['first_loss']:.3f} after the first dispatch, {side['last_loss']:.3f} "
-         f"after the last" for name, side in sides.items()])
+def resident_memory():
+    """MB of this process now; the system must be Linux."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
-def show(row, rounds):
-    """The lines of the table for one model."""
-    ratios = ["", ""]
-    if "torch" in rounds[0]:
-        ratios = [spread([each["torch"][clock] / each["ours"][clock] for each in rounds], ".2f")
-                  for clock in ("wall", "cpu")]
-    for name in rounds[0]:
-        column = {key: [each[name][key] for each in rounds] for key in ("wall", "cpu", "first", "memory")}
-        later = f"{statistics.median(column['first'][1:]):.1f}" if len(rounds) > 1 else "-"
-        print(f"{row['title'] if name == 'ours' else '':52} {ratios[0]:>19} {ratios[1]:>19}  {name:5} "
-              f"{spread(column['wall'], '.1f'):>22} {statistics.median(column['cpu']):8.1f} "
-              f"{column['first'][0]:6.1f}, {later:>5} {statistics.median(column['memory']):6.0f}", flush=True)
-        ratios = ["", ""]
+def peak_memory():
+    """MB of this process at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def spread(values, form):
-    """Median (lowest to highest)."""
-    if len(values) == 1:
-        return format(values[0], form)
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+def matrix(options):
+    """(size, dtype) of the matrix product."""
+    size, dtype = MATRIX[options.device]
+    return 128 if options.smoke else size, dtype
+
+
+def gpu_name():
+    """The GPU that jax finds, or nothing."""
+    return asked("import jax; print(jax.devices('gpu')[0].device_kind)")
+
+
+def asked(code):
+    """The last line that Python code prints in a process of its own, '' if it fails; this one imports no library."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return "" if done.returncode else done.stdout.splitlines()[-1]
+
+
+def about_command(options):
+    """The command line, without the name of a folder of the user's."""
+    arguments = [each.replace(options.flax_examples or "\0", "DIR") for each in sys.argv[1:]]
+    command = shlex.join(["python", "benchmarks/train_step.py", *arguments])
+    return f"`{command}`" if options.markdown else command
+
+
+def about_machine(options, sides):
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{datetime.date.today():%Y-%m-%d}", processor(), f"{count} core{'s' * (count > 1)}"]
+    parts += [options.gpu] if options.device == "gpu" else []
+    return (", ".join([*parts, f"Python {platform.python_version()}",
+                       versions(["torch"] if {"eager", "compiled"} & set(sides) else [])])
+            + f"; {options.rounds} round{'s' * (options.rounds > 1)}")
 
 
 def processor():

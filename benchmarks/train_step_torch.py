@@ -1,46 +1,64 @@
-"""PyTorch's side of train_step.py: the same networks written plainly, on random data."""
+"""PyTorch's sides of train_step.py: the same networks written plainly, eager or compiled, on random data."""
 
+import contextlib
 import itertools
 import math
-import os
-import shutil
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from train_step import EXAMPLES, RATE
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from train_step_rows import BATCHES, LEARNING_RATE, Side, is_text
 
 CIFAR_CHANNELS, IMAGENET_CHANNELS = (16, 32, 64), (64, 128, 256, 512)
-IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+BOTTLENECK_DEPTHS = (50,)
 
 
-def set_up(row, threads, peer):
-    """(number of parameters, a description, steps a dispatch, function running n steps -> last loss)."""
-    torch.set_num_threads(threads)
+def set_up(task):
+    """The side `task["side"]` of `task["row"]`, "eager" or "compiled"."""
+    row, gpu = task["row"], task["device"] == "gpu"
+    device = torch.device("cuda" if gpu else "cpu")
+    if not gpu:
+        torch.set_num_threads(len(task["cores"]))
     torch.manual_seed(0)
-    model = build(row)
+    model = build(row).to(device)
     model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    batches = itertools.cycle(random_batches(row))
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    batches = random_batches(row, device)
+    feed = itertools.cycle(batches)
+    precision = torch.autocast("cuda", torch.bfloat16) if gpu else contextlib.nullcontext()
 
     def objective(inputs, labels):
-        logits = model(*inputs)
-        return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=row["label_smoothing"])
+        with precision:
+            logits = model(*inputs)
+            return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=row["label_smoothing"])
     about = "Adam(fused=True), eager"
-    if peer == "compile":
-        if shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++"):
-            objective, about = torch.compile(objective), "Adam(fused=True), torch.compile"
-        else:
-            about += " (no C++ compiler, which torch.compile needs)"
+    if task["side"] == "compiled":
+        mode = "max-autotune" if gpu else None
+        objective = torch.compile(objective, mode=mode)
+        about = f"Adam(fused=True), torch.compile({f'mode={mode!r}' if mode else ''})"
 
     def run(steps):
-        for inputs, labels in itertools.islice(batches, steps):
+        for inputs, labels in itertools.islice(feed, steps):
             optimizer.zero_grad()
             loss = objective(inputs, labels)
             loss.backward()
             optimizer.step()
-        return loss.item()
-    return sum(p.numel() for p in model.parameters()), about, 1, run
+        last = loss.item()
+        if gpu:
+            torch.cuda.synchronize()
+        return last
+    return Side(parameters=sum(p.numel() for p in model.parameters()), about=about, dispatch=1, run=run,
+                flops=lambda: forward_flops(model, batches[0][0]), peak_on_gpu=torch.cuda.max_memory_allocated)
+
+
+def forward_flops(model, inputs):
+    """Of a forward pass; attention by its plain form, since the counter does not know every fused one."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    return counter.get_total_flops()
 
 
 def build(row):
@@ -50,19 +68,18 @@ def build(row):
     return (Transformer if model["name"] == "transformer" else Decoder)(model, classes)
 
 
-def random_batches(row):
+def random_batches(row, device):
     """[(inputs, labels)] of full rows, or images."""
     batch, shape, classes = row["batch_size"], row["input_shape"], row["num_classes"]
-    count = EXAMPLES // batch
-    if row["model"]["name"] == "resnet":
+    if not is_text(row):
         height, width, channels = shape
-        images = torch.randn(count, batch, channels, height, width)
-        labels = torch.randint(classes, (count, batch))
+        images = torch.randn(BATCHES, batch, channels, height, width, device=device)
+        labels = torch.randint(classes, (BATCHES, batch), device=device)
         return [((each.to(memory_format=torch.channels_last),), of) for each, of in zip(images, labels)]
-    tokens = lambda length: torch.randint(4, classes, (count, batch, length)).unbind()
+    tokens = lambda length: torch.randint(4, classes, (BATCHES, batch, length), device=device).unbind()
     if len(shape) == 1:
         return [((each,), of) for each, of in zip(tokens(shape[0]), tokens(shape[0]))]
-    segments = [torch.ones(batch, length, dtype=torch.long) for length in shape]
+    segments = [torch.ones(batch, length, dtype=torch.long, device=device) for length in shape]
     return [((source, segments[0], target, segments[1]), of)
             for source, target, of in zip(tokens(shape[0]), tokens(shape[1]), tokens(shape[1]))]
 
@@ -164,7 +181,7 @@ class Transformer(nn.Module):
 
     def forward(self, source, source_segments, target, target_segments):
         memory = self.encoder(self.table, source, same(source_segments, source_segments))
-        causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool).tril()
+        causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool, device=target.device).tril()
         y = self.decoder(self.table, target, same(target_segments, target_segments) & causal, memory,
                          same(target_segments, source_segments))
         return F.linear(y, self.table)
@@ -188,20 +205,26 @@ def initialise(model, args):
 
 
 class ResNet(nn.Module):
-    """Images [B, C, H, W] -> logits: basic blocks after a 3x3 stem."""
+    """Images [B, C, H, W] -> logits: basic blocks or bottlenecks after a 3x3 stem, or a 7x7 one with a max-pool."""
 
     def __init__(self, args, incoming, classes):
         super().__init__()
-        cifar = args["form"] == "cifar"
+        cifar, downsample = args["form"] == "cifar", args["stem"] == "7x7"
         channels = [round(c * args["width"]) for c in (CIFAR_CHANNELS if cifar else IMAGENET_CHANNELS)]
         blocks = ((args["depth"] - 2) // 6,) * 3 if cifar else IMAGENET_BLOCKS[args["depth"]]
-        layers = [convolution(incoming, channels[0], 3, 1), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
+        size, stride = (7, 2) if downsample else (3, 1)
+        layers = [convolution(incoming, channels[0], size, stride), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
+        if downsample:
+            layers.append(nn.MaxPool2d(3, 2, 1))
         incoming = channels[0]
-        for stage, (outgoing, count) in enumerate(zip(channels, blocks)):
+        for stage, (width, count) in enumerate(zip(channels, blocks)):
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(BasicBlock(incoming, outgoing, stride, args["shortcut"]))
-                incoming = outgoing
+                of_branch = ((3, width, stride), (3, width, 1))
+                if not cifar and args["depth"] in BOTTLENECK_DEPTHS:
+                    of_branch = ((1, width, 1), (3, width, stride), (1, 4 * width, 1))
+                layers.append(Residual(incoming, of_branch, stride, args["shortcut"]))
+                incoming = of_branch[-1][1]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(incoming, classes)
         nn.init.normal_(self.head.weight, std=0.01)
@@ -211,20 +234,27 @@ class ResNet(nn.Module):
         return self.head(self.features(images).mean((2, 3)))
 
 
-class BasicBlock(nn.Module):
-    """relu(branch(x) + shortcut(x)); shortcut "A" appends channels of zeros, "B" projects."""
+class Residual(nn.Module):
+    """relu(branch(x) + shortcut(x)); shortcut "A" appends channels of zeros, "B" projects.
 
-    def __init__(self, incoming, outgoing, stride, shortcut):
+    `of_branch` holds (kernel size, outgoing channels, stride) of each convolution.
+    """
+
+    def __init__(self, incoming, of_branch, stride, shortcut):
         super().__init__()
+        outgoing = of_branch[-1][1]
         self.stride, self.missing = stride, outgoing - incoming
-        self.conv1, self.norm1 = convolution(incoming, outgoing, 3, stride), nn.BatchNorm2d(outgoing)
-        self.conv2, self.norm2 = convolution(outgoing, outgoing, 3, 1), nn.BatchNorm2d(outgoing)
         self.project = None
         if shortcut == "B" and (stride != 1 or incoming != outgoing):
             self.project = nn.Sequential(convolution(incoming, outgoing, 1, stride), nn.BatchNorm2d(outgoing))
+        layers = []
+        for size, channels, stride in of_branch:
+            layers += [convolution(incoming, channels, size, stride), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+            incoming = channels
+        self.branch = nn.Sequential(*layers[:-1])
 
     def forward(self, x):
-        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)), inplace=True)))
+        y = self.branch(x)
         if self.project is not None:
             x = self.project(x)
         elif self.stride != 1 or self.missing:

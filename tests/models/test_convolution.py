@@ -76,6 +76,12 @@ def everything(convolve, stride):
     return lambda args: (convolve(*args, stride), jax.grad(lambda args: loss(convolve, stride, args))(args))
 
 
+@pytest.fixture(autouse=True)
+def worthwhile(monkeypatch):
+    """Small examples take the formulations of large ones."""
+    monkeypatch.setattr(convolution, "WORK", 0)
+
+
 @pytest.fixture
 def called(monkeypatch):
     """The names of the formulations that are called, in order."""
@@ -111,6 +117,14 @@ def test_the_formulation_meant_for_a_shape_is_used(called, image, kernel, stride
     called.clear()
     jax.eval_shape(lambda args, dy: jax.vjp(lambda args: convolution.convolve(*args, stride), args)[1](dy), args, y)
     assert called == forward + backward
+
+
+@pytest.mark.parametrize("image, forward", [((128, 8, 8, 64), WINOGRAD), ((63, 8, 8, 64), DIRECT),
+                                            ((64, 8, 8, 64), WINOGRAD), ((128, 2, 2, 64), DIRECT)])
+def test_winograd_is_for_much_work(called, monkeypatch, image, forward):
+    monkeypatch.setattr(convolution, "WORK", 2**24)
+    jax.eval_shape(lambda args: convolution.convolve(*args, 1), example(image, (3, 3, 64, 64)))
+    assert called == forward
 
 
 def gradient_calls(called, args):

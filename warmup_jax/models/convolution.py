@@ -8,6 +8,7 @@ the same sums are written otherwise, where that was measured to pay (benchmarks/
     Winograd: with many channels, 3x3 convolutions and their gradients save more than half of the multiplications
 """
 
+import math
 from functools import partial
 
 import jax
@@ -19,7 +20,8 @@ from warmup_jax.models import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW, MANY = 16, 64  # channels
-SMALL = 28  # pixels: of larger images Winograd's tiles, kept for the gradient, would be most of the memory
+SMALL = 28    # pixels: of larger images Winograd's tiles, kept for the gradient, would be most of the memory
+WORK = 2**24  # multiplications a tap: for fewer it is not worth its compilation
 
 
 class Conv(nnx.Module):
@@ -75,7 +77,8 @@ on_cpu.defvjp(_forward, _backward)
 
 def _by_winograd(image, kernel, stride):
     """Whether it pays for these shapes."""
-    return kernel[0] == 3 and stride == 1 and min(kernel[2:]) >= MANY and max(image[1:3]) <= SMALL
+    fits = kernel[0] == 3 and stride == 1 and min(kernel[2:]) >= MANY and max(image[1:3]) <= SMALL
+    return fits and math.prod(image) * kernel[3] >= WORK
 
 
 def _plain(x_BxHxWxC, kernel_KxKxCxD, stride):

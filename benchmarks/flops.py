@@ -1,0 +1,61 @@
+"""Floating-point operations: those of a program, and those a second that a machine makes of them."""
+
+import math
+import time
+
+import jax
+
+
+def count(function, *args):
+    """Operations of the matrix products and convolutions of function(*args), which is only traced.
+
+    A multiply-add is two. A convolution counts all its taps, also those that fall on padding.
+    """
+    return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def of_jaxpr(jaxpr):
+    return sum(map(of_equation, jaxpr.eqns))
+
+
+def of_equation(equation):
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracting, _), _ = params["dimension_numbers"]
+        return 2 * outputs(equation) * math.prod(equation.invars[0].aval.shape[axis] for axis in contracting)
+    if name == "conv_general_dilated":
+        kernel, out_axis = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec[0]
+        return 2 * outputs(equation) * (math.prod(kernel) // kernel[out_axis])
+    inner = [of_jaxpr(jaxpr) for value in params.values() for jaxpr in jaxprs_in(value)]
+    if name == "scan":
+        return params["length"] * sum(inner)
+    if name == "cond":
+        return max(inner)
+    if name == "while" and sum(inner):
+        raise ValueError("matrix products in a while loop, whose repetitions the program does not tell")
+    return sum(inner)
+
+
+def outputs(equation):
+    return math.prod(equation.outvars[0].aval.shape)
+
+
+def jaxprs_in(value):
+    """The programs in a parameter of an equation, closed or open, alone or in a sequence."""
+    if isinstance(value, (tuple, list)):
+        return [jaxpr for each in value for jaxpr in jaxprs_in(each)]
+    if hasattr(value, "eqns"):
+        return [value.jaxpr if hasattr(value, "jaxpr") else value]
+    return jaxprs_in(value.jaxpr) if hasattr(value, "jaxpr") else []
+
+
+def matmul_rate(size, dtype, repetitions=10):
+    """Operations a second of the fastest of some square matrix products."""
+    matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    multiply = jax.jit(lambda a, b: a @ b)
+    times = []
+    for _ in range(1 + repetitions):  # the first compiles
+        start = time.perf_counter()
+        multiply(matrix, matrix).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * size ** 3 / min(times)
