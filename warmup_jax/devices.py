@@ -21,7 +21,7 @@ KEEP_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX
 def one_for_each_core() -> None:
     """Makes a device of every CPU core, unless JAX has begun or the user has said how many there are.
 
-    One run of a small model leaves cores idle; runs side by side do not, and each gives the same numbers.
+    One run leaves cores idle; runs side by side do not, and each gives the same numbers.
     """
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0:
         return

@@ -16,9 +16,7 @@ from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import Knobs, Program, each_run, eval_step, init_state, train_chunk, updated
 
 KINDS = {"resnet": "convolutional", "fcn": "dense", "transformer": "transformer", "decoder": "transformer"}
-# Of these a single run leaves CPU cores idle, so runs go side by side there, one on each.
-SIDE_BY_SIDE = ("dense", "transformer")
-# On CPU their updates take and free so much memory that it is kept for the next one.
+# On CPU the updates of these take and free so much memory that it is kept for the next one.
 KEEPS_MEMORY = ("convolutional",)
 # What a dispatch holds where the config leaves it open (None): (chunk_steps, lanes a device) by platform
 # and kind of model. On CPU a convolution inside a loop loses its fast path, matrix products lose nothing
@@ -92,11 +90,9 @@ class Job(NamedTuple):
 
 
 def prepare_process(model: Mapping[str, Any]) -> None:
-    """What a model of this kind wants of the process, before JAX begins."""
-    kind = KINDS.get(model.get("name"))
-    if kind in SIDE_BY_SIDE:
-        devices.one_for_each_core()
-    if kind in KEEPS_MEMORY:
+    """What a model wants of the process, before JAX begins."""
+    devices.one_for_each_core()
+    if KINDS.get(model.get("name")) in KEEPS_MEMORY:
         devices.keep_freed_memory()
 
 

@@ -8,14 +8,13 @@ import pytest
 from toymodels import assert_close
 from warmup_jax.models import convolution, winograd
 
-SPIED = [(convolution, "direct"), (convolution, "pairs"), (convolution, "parities"), (winograd, "convolve"),
-         (winograd, "gradients")]
-DIRECT, PAIRS, PARITIES = ["direct"], ["pairs"], ["parities"]
+SPIED = [(convolution, "direct"), (convolution, "pairs"), (convolution, "parities"), (convolution, "patches"),
+         (winograd, "convolve"), (winograd, "gradients")]
+DIRECT, PAIRS, PARITIES, PATCHES = ["direct"], ["pairs"], ["parities"], ["patches"]
 PLAIN = ["direct", "direct"]
 WINOGRAD, GRADIENTS = ["winograd.convolve"], ["winograd.gradients"]
 
-# (image, kernel, stride, formulations of the output, of the gradients of image and kernel). The gradient of a 1x1
-# kernel is a plain matrix product, which none of the names stands for.
+# (image, kernel, stride, formulations of the output, of the gradients of image and kernel)
 CASES = [
     # few channels
     ((2, 6, 8, 3), (3, 3, 3, 16), 1, PAIRS, PAIRS + DIRECT),
@@ -27,7 +26,10 @@ CASES = [
     # strides
     ((2, 6, 8, 3), (3, 3, 3, 5), 2, DIRECT, PARITIES + DIRECT),
     ((2, 10, 4, 16), (3, 3, 16, 32), 2, DIRECT, PARITIES + DIRECT),
-    ((2, 4, 4, 64), (3, 3, 64, 64), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 4, 4, 64), (3, 3, 64, 64), 2, DIRECT, PARITIES + PATCHES),
+    ((2, 6, 4, 63), (3, 3, 63, 64), 2, DIRECT, PARITIES + DIRECT),
+    ((2, 7, 5, 64), (3, 3, 64, 65), 2, DIRECT, DIRECT + PATCHES),
+    ((2, 6, 6, 64), (3, 3, 64, 64), 3, DIRECT, PLAIN),
     ((2, 2, 2, 4), (3, 3, 4, 6), 2, DIRECT, PARITIES + DIRECT),
     ((2, 6, 7, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
     ((2, 7, 6, 4), (3, 3, 4, 6), 2, DIRECT, PLAIN),
@@ -45,10 +47,10 @@ CASES = [
     ((2, 4, 4, 63), (3, 3, 63, 64), 1, DIRECT, PLAIN),
     ((2, 4, 4, 64), (3, 3, 64, 63), 1, DIRECT, PLAIN),
     # other kernels
-    ((2, 6, 8, 5), (1, 1, 5, 7), 1, DIRECT, DIRECT),
-    ((2, 4, 4, 64), (1, 1, 64, 64), 1, DIRECT, DIRECT),
-    ((2, 6, 8, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT),
-    ((2, 7, 5, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT),
+    ((2, 6, 8, 5), (1, 1, 5, 7), 1, DIRECT, DIRECT + PATCHES),
+    ((2, 4, 4, 64), (1, 1, 64, 64), 1, DIRECT, DIRECT + PATCHES),
+    ((2, 6, 8, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT + PATCHES),
+    ((2, 7, 5, 5), (1, 1, 5, 7), 2, DIRECT, DIRECT + PATCHES),
     ((2, 8, 6, 3), (7, 7, 3, 8), 1, DIRECT, PLAIN),
     ((2, 8, 6, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
     ((2, 9, 5, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
@@ -198,7 +200,8 @@ def losses_of_training(model, jit, steps=3, rate=0.3):
 def test_training_a_resnet_gives_the_losses_of_the_direct_one(small_resnet, quick_jit, called, monkeypatch):
     model = small_resnet(width=1.0, shortcut="B")  # its stages have images of 12, 6 and 3 pixels
     losses = losses_of_training(model, quick_jit)
-    assert set(called) == {"direct", "pairs", "parities", "winograd.convolve", "winograd.gradients"}
+    assert set(called) == {"direct", "pairs", "parities", "patches", "winograd.convolve",
+                           "winograd.gradients"}
     called.clear()
     monkeypatch.setattr(convolution, "on_cpu", convolution.direct)
     expected = losses_of_training(model, quick_jit)

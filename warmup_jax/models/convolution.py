@@ -5,6 +5,7 @@ float32 if the images or the kernels have more than 16 channels, and for no grad
 the same sums are written otherwise, where that was measured to pay (benchmarks/NOTES.md):
     pairs of pixels: with few channels, two neighbouring outputs are computed as one with twice the channels
     parities: the gradient of the input at stride 2 is one convolution whose channels are the four parities of a pixel
+    patches: the gradient of a kernel of stride 2 is one matrix product
     Winograd: with many channels, 3x3 convolutions and their gradients save more than half of the multiplications
 """
 
@@ -124,6 +125,16 @@ def parities(dy_BxHxWxD, kernel_3x3xCxD):
 
 
 def _kernel_gradient(x_BxHxWxC, dy_BxHxWxD, kernel_KxKxCxD, stride):
-    if kernel_KxKxCxD.shape[0] == 1:
-        return jnp.einsum("BHWC,BHWD->CD", x_BxHxWxC[:, ::stride, ::stride], dy_BxHxWxD)[None, None]
+    size, _, incoming, outgoing = kernel_KxKxCxD.shape
+    if size == 1 or (size == 3 and stride == 2 and incoming >= MANY):
+        return patches(x_BxHxWxC, dy_BxHxWxD, size, stride).reshape(size, size, incoming, outgoing)
     return jax.linear_transpose(lambda kernel: direct(x_BxHxWxC, kernel, stride), kernel_KxKxCxD)(dy_BxHxWxD)[0]
+
+
+def patches(x_BxHxWxC, dy_BxHxWxD, size, stride):
+    """The gradient [K K C, D] of a kernel as one matrix product over all outputs, of the pixels that each has met."""
+    pad, (_, rows, columns, outgoing) = size // 2, dy_BxHxWxD.shape
+    padded = jnp.pad(x_BxHxWxC, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    met = [padded[:, i:i + stride * rows:stride, j:j + stride * columns:stride]
+           for i in range(size) for j in range(size)]
+    return jnp.concatenate(met, -1).reshape(-1, size * size * x_BxHxWxC.shape[-1]).T @ dy_BxHxWxD.reshape(-1, outgoing)
