@@ -26,7 +26,8 @@ of the forward pass, two a multiply-add: of causal attention in full, of convolu
 that saves some by another algorithm may come above 100 %.
 
 The command fails if a side does other work than ours: torch's must have as many parameters, operations within 1 % and
-the loss of the first step within 10 %, those of Flax 2 %, 2 % and 20 %. Peers that are not there are left out.
+the loss of the first step within 5 % (`tiny` 10 %), those of Flax 2 %, 2 % and 20 %. Peers that are not there are left
+out.
 """
 
 import argparse
