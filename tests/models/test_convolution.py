@@ -40,10 +40,7 @@ CASES = [
     ((2, 6, 8, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
     ((2, 5, 7, 64), (3, 3, 64, 72), 1, WINOGRAD, GRADIENTS),
     ((2, 1, 1, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
-    ((1, 28, 3, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
-    ((1, 3, 28, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
-    ((1, 29, 3, 64), (3, 3, 64, 64), 1, DIRECT, PLAIN),
-    ((1, 3, 29, 64), (3, 3, 64, 64), 1, DIRECT, PLAIN),
+    ((1, 29, 3, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
     ((2, 4, 4, 63), (3, 3, 63, 64), 1, DIRECT, PLAIN),
     ((2, 4, 4, 64), (3, 3, 64, 63), 1, DIRECT, PLAIN),
     # other kernels
@@ -54,10 +51,17 @@ CASES = [
     ((2, 8, 6, 3), (7, 7, 3, 8), 1, DIRECT, PLAIN),
     ((2, 8, 6, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
     ((2, 9, 5, 3), (7, 7, 3, 8), 2, DIRECT, PLAIN),
+    # batches in parts of two
+    ((4, 6, 8, 3), (3, 3, 3, 16), 1, PAIRS, PAIRS + 2 * DIRECT),
+    ((6, 7, 5, 4), (3, 3, 4, 8), 2, DIRECT, DIRECT + 3 * DIRECT),
+    ((4, 5, 7, 3), (7, 7, 3, 8), 2, DIRECT, DIRECT + 2 * DIRECT),
+    ((5, 5, 7, 17), (3, 3, 17, 8), 1, DIRECT, PLAIN),
+    ((4, 4, 4, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
 ]
 # One case of each formulation, with odd sizes where it takes them.
 ONE_OF_EACH = [(image, kernel, stride) for image, kernel, stride, *_ in CASES
-               if (image, stride) in {((2, 5, 6, 16), 1), ((2, 10, 4, 16), 2), ((2, 5, 7, 64), 1), ((2, 7, 5, 5), 2)}]
+               if (image, stride) in {((2, 5, 6, 16), 1), ((2, 10, 4, 16), 2), ((2, 5, 7, 64), 1), ((2, 7, 5, 5), 2),
+                                ((6, 7, 5, 4), 2)}]
 
 
 def example(image, kernel, *, seed=0):
@@ -82,6 +86,7 @@ def everything(convolve, stride):
 def worthwhile(monkeypatch):
     """Small examples take the formulations of large ones."""
     monkeypatch.setattr(convolution, "WORK", 0)
+    monkeypatch.setattr(convolution, "PART", (2, 0))
 
 
 @pytest.fixture
@@ -127,6 +132,34 @@ def test_winograd_is_for_much_work(called, monkeypatch, image, forward):
     monkeypatch.setattr(convolution, "WORK", 2**24)
     jax.eval_shape(lambda args: convolution.convolve(*args, 1), example(image, (3, 3, 64, 64)))
     assert called == forward
+
+
+@pytest.mark.parametrize("image, outgoing, parts", [
+    ((128, 32, 32, 16), 16, 8), ((128, 16, 16, 32), 32, 8), ((96, 32, 32, 3), 16, 6), ((127, 32, 32, 16), 16, 1),
+    ((128, 8, 8, 16), 16, 2), ((32, 8, 8, 16), 16, 1), ((8, 224, 224, 3), 64, 1)])
+def test_parts_are_of_some_size(called, monkeypatch, image, outgoing, parts):
+    monkeypatch.setattr(convolution, "PART", (16, 2**16))
+    dy = jax.ShapeDtypeStruct((*image[:-1], outgoing), jnp.float32)
+    jax.eval_shape(lambda x, dy, k: convolution.in_parts(x, dy, k, 1),
+                   jax.ShapeDtypeStruct(image, jnp.float32), dy, example((), (3, 3, image[-1], outgoing))[1])
+    assert called == parts * DIRECT
+
+
+def test_no_tiles_are_kept_for_the_gradient(monkeypatch):
+    """A chain of convolutions by Winograd, whose tiles are four times an image: memory beside its arguments."""
+    x, w = example((8, 16, 16, 64), (3, 3, 64, 64))
+
+    def chain(x, w):
+        for _ in range(6):
+            x = jnp.sin(convolution.convolve(x, w, 1))
+        return jnp.sum(x)
+
+    def images():
+        compiled = jax.jit(jax.grad(chain, (0, 1))).lower(x, w).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / x.nbytes
+    without = images()
+    monkeypatch.setattr(convolution, "after", lambda dy, x: x)
+    assert without < images() - 6
 
 
 def gradient_calls(called, args):

@@ -6,6 +6,7 @@ the same sums are written otherwise, where that was measured to pay (benchmarks/
     pairs of pixels: with few channels, two neighbouring outputs are computed as one with twice the channels
     parities: the gradient of the input at stride 2 is one convolution whose channels are the four parities of a pixel
     patches: the gradient of a kernel of stride 2 is one matrix product
+    parts: any other gradient of a kernel is a sum over parts of the batch, which fit a core's cache
     Winograd: with many channels, 3x3 convolutions and their gradients save more than half of the multiplications
 """
 
@@ -21,7 +22,7 @@ from warmup_jax.models import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW, MANY = 16, 64  # channels
-SMALL = 28    # pixels: of larger images Winograd's tiles, kept for the gradient, would be most of the memory
+PART = 16, 2**16  # examples, and numbers in the gradient of their outputs, of a part of a batch at the least
 WORK = 2**24  # multiplications a tap: for fewer it is not worth its compilation
 
 
@@ -67,6 +68,7 @@ def _forward(x_BxHxWxC, kernel_KxKxCxD, stride):
 
 def _backward(stride, saved, dy_BxHxWxD):
     x_BxHxWxC, kernel_KxKxCxD = saved
+    x_BxHxWxC = after(dy_BxHxWxD, x_BxHxWxC)
     if _by_winograd(x_BxHxWxC.shape, kernel_KxKxCxD.shape, stride):
         return winograd.gradients(x_BxHxWxC, kernel_KxKxCxD, dy_BxHxWxD)
     dx_BxHxWxC = _input_gradient(dy_BxHxWxD, kernel_KxKxCxD, x_BxHxWxC.shape, stride)
@@ -76,10 +78,18 @@ def _backward(stride, saved, dy_BxHxWxD):
 on_cpu.defvjp(_forward, _backward)
 
 
+def after(dy_BxHxWxD, x_BxHxWxC):
+    """x, but not before dy is there.
+
+    XLA would arrange x for the gradient in the forward pass, where the same tiles are at hand, and keep that beside x:
+    the memory of an update would be half as large again.
+    """
+    return x_BxHxWxC + 0 * dy_BxHxWxD[:, :1, :1, :1]
+
+
 def _by_winograd(image, kernel, stride):
     """Whether it pays for these shapes."""
-    fits = kernel[0] == 3 and stride == 1 and min(kernel[2:]) >= MANY and max(image[1:3]) <= SMALL
-    return fits and math.prod(image) * kernel[3] >= WORK
+    return kernel[0] == 3 and stride == 1 and min(kernel[2:]) >= MANY and math.prod(image) * kernel[3] >= WORK
 
 
 def _plain(x_BxHxWxC, kernel_KxKxCxD, stride):
@@ -128,7 +138,24 @@ def _kernel_gradient(x_BxHxWxC, dy_BxHxWxD, kernel_KxKxCxD, stride):
     size, _, incoming, outgoing = kernel_KxKxCxD.shape
     if size == 1 or (size == 3 and stride == 2 and incoming >= MANY):
         return patches(x_BxHxWxC, dy_BxHxWxD, size, stride).reshape(size, size, incoming, outgoing)
-    return jax.linear_transpose(lambda kernel: direct(x_BxHxWxC, kernel, stride), kernel_KxKxCxD)(dy_BxHxWxD)[0]
+    return in_parts(x_BxHxWxC, dy_BxHxWxD, kernel_KxKxCxD, stride)
+
+
+def in_parts(x_BxHxWxC, dy_BxHxWxD, kernel_KxKxCxD, stride):
+    """The gradient of a kernel as a sum over parts of the batch, each small enough for a core's cache.
+
+    XLA has it as a convolution whose kernel is `dy`: it goes through all of that for every block of the result.
+    """
+    batch, _, _, outgoing = dy_BxHxWxD.shape
+    examples, numbers = PART
+    parts = max(n for n in range(1, batch + 1)
+                if n == 1 or (batch % n == 0 and batch // n >= examples and dy_BxHxWxD.size // n >= numbers))
+
+    def gradient(x, dy):
+        return jax.linear_transpose(lambda kernel: direct(x, kernel, stride), kernel_KxKxCxD)(dy)[0]
+    # Part i has the examples i, i + parts, ..: of every device as many, where devices share the batch.
+    x, dy = [of.reshape(batch // parts, parts, *of.shape[1:]) for of in (x_BxHxWxC, dy_BxHxWxD)]
+    return sum(gradient(x[:, i], dy[:, i]) for i in range(parts))
 
 
 def patches(x_BxHxWxC, dy_BxHxWxD, size, stride):
