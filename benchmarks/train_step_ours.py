@@ -8,7 +8,7 @@ import numpy as np
 from configs import common
 from train_step_rows import BATCHES, LEARNING_RATE, Side, is_text
 
-from warmup_jax import data, experiment, job, models
+from warmup_jax import data, devices, experiment, job, models
 from warmup_jax.data import Dataset, Split
 
 
@@ -23,9 +23,10 @@ def set_up(task):
         label_smoothing=row["label_smoothing"], chunk_steps=row["chunk_steps"] or as_trained, eval_every=100,
         checkpoint_every=100)
     dataset = random_data(row)
-    plan = job.make_plan(config, dataset, range(1), [{}])
+    mesh = devices.mesh(1, 1, job.sharing(config, dataset))
+    plan = job.make_plan(config, dataset, range(1), [{}], mesh)
     knobs = job.Group(plan, range(1)).knobs()
-    arrays = jax.device_put(dataset.train.arrays)
+    arrays = devices.put(dataset.train.arrays, mesh, None)
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
     states = plan.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)

@@ -15,13 +15,44 @@ from warmup_jax import devices, logs
 ROOT = Path(__file__).parent.parent
 
 
-def train(workdir, count, *flags, config="configs/phase_diagram.py:smoke"):
-    """A small sweep on so many devices, None: on as many as the program chooses; returns the finished process."""
-    command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}",
-               "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1", *flags]
+def python(count, *arguments):
+    """Runs Python with so many devices, None: as many as the program chooses; returns the finished process."""
     flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, env=environment | flags)
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True, timeout=300,
+                          env=environment | flags)
+
+
+def train(workdir, count, *flags):
+    """A small sweep on so many devices."""
+    return python(count, "train.py", "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
+                  "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
+                  *flags)
+
+
+def train_one(workdir, count, batch_size=1024):
+    """One run of a small ResNet; so many digits have 2^16 pixels."""
+    return python(count, "train.py", "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
+                  f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", f"--config.batch_size={batch_size}",
+                  "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64")
+
+
+def break_off(workdir):
+    """What is left of a run of four updates that broke off after the second."""
+    for path in (workdir / "checkpoints").glob("runs_*/4/state/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    (workdir / "summary.json").unlink()
+
+
+def assert_same_log(folder, other):
+    """The same lines, and the same numbers but for rounding."""
+    key = lambda line: (line["run"], line["step"], sorted(line))
+    mine, others = (sorted(logs.read_lines(each / "metrics.jsonl"), key=key) for each in (folder, other))
+    assert [key(line) for line in mine] == [key(line) for line in others]
+    for one, two in zip(mine, others):
+        for name, value in one.items():
+            assert two[name] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), (one["run"], name)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +82,7 @@ def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
     assert done.returncode == 0, done.stderr
     assert logs.read_json(tmp_path / "four" / "environment.json")["devices"][3].startswith("cpu:3")
     assert {path.name for path in (tmp_path / "four" / "checkpoints").iterdir()} == {"runs_0-3", "runs_4-5"}
-    key = lambda line: (line["run"], line["step"], sorted(line))
-    one, four = (sorted(logs.read_lines(folder / "metrics.jsonl"), key=key) for folder in (alone, tmp_path / "four"))
-    assert [key(line) for line in one] == [key(line) for line in four]
-    for mine, other in zip(one, four):
-        for name, value in mine.items():
-            assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True), (mine["run"], name)
+    assert_same_log(alone, tmp_path / "four")
     ends = [[run["diverged_at"] for run in logs.read_json(folder / "summary.json")["runs"]]
             for folder in (alone, tmp_path / "four")]
     assert ends[0] == ends[1] and None in ends[0] and any(end is not None for end in ends[0])
@@ -67,10 +93,7 @@ def test_lanes_that_share_a_device_resume_on_it(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for workdir in (whole, broken):
         assert train(workdir, 2, "--config.runs_at_once=4").returncode == 0
-    for path in (broken / "checkpoints").glob("runs_*/4/state/**/*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    (broken / "summary.json").unlink()
+    break_off(broken)
     assert train(broken, 2, "--config.runs_at_once=4").returncode == 0
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
@@ -92,6 +115,48 @@ def test_another_number_of_devices_loses_nothing(alone):
     assert (alone / "metrics.jsonl").read_bytes() == before
     assert train(alone, 1).returncode == 0, "what the message advises"
     assert (alone / "metrics.jsonl").read_bytes() == before
+
+
+MESHES = """
+from configs import lm_warmup, phase_diagram, resnet_warmup
+from warmup_jax import job
+def mesh(config, **changes):
+    config = config.get_config("smoke").to_dict() | {"sweep": {"warmup_steps": (1,)}} | changes
+    over = job.set_up(config).groups[0].plan.devices
+    return None if over is None else dict(over.shape)
+print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1027)],
+      mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}),
+      mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}, runs_at_once=1),
+      [mesh(of_kind, batch_size=1024) for of_kind in (phase_diagram, lm_warmup)], sep="\\n")
+"""
+
+
+def test_cores_share_a_large_batch_of_a_convolutional_model():
+    done = python(4, "-c", MESHES)
+    assert done.stdout.splitlines() == [
+        "[None, None, {'data': 2}, {'data': 2}, None]", "{'runs': 3}", "{'data': 2}", "[None, None]"], done.stderr
+
+
+def test_a_run_on_devices_that_share_its_batches_is_that_on_one(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    for workdir, count in ((one, 1), (two, 2)):
+        done = train_one(workdir, count)
+        assert done.returncode == 0, done.stderr
+    assert_same_log(one, two)
+    assert (one / "metrics.jsonl").read_bytes() != (two / "metrics.jsonl").read_bytes(), "other sums, so shared"
+
+
+def test_a_run_on_devices_that_share_its_batches_resumes(tmp_path):
+    """To the same numbers on as many devices, to rounding on one."""
+    whole, broken, fewer = (tmp_path / name for name in ("whole", "broken", "fewer"))
+    for workdir in (whole, broken, fewer):
+        assert train_one(workdir, 2).returncode == 0
+    for workdir, count in ((broken, 2), (fewer, 1)):
+        break_off(workdir)
+        done = train_one(workdir, count)
+        assert done.returncode == 0, done.stderr
+    assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert_same_log(fewer, whole)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")

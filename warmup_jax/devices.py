@@ -1,4 +1,4 @@
-"""Runs of a sweep spread over devices: each trains its share of the lanes of a group."""
+"""Several devices: each trains its share of the lanes of a group, or of the examples of every batch."""
 
 import contextlib
 import ctypes
@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-RUNS = "runs"  # the mesh axis
-ALL, SHARE = PartitionSpec(), PartitionSpec(RUNS)
+RUNS, DATA = "runs", "data"  # what the one axis of a mesh shares out
 # glibc's mallopt: no memory of its own for a large block, none given back, one heap for all threads.
 KEEP_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX": (-8, 1)}
 
@@ -42,10 +41,16 @@ def keep_freed_memory() -> None:
             ctypes.CDLL(None).mallopt(parameter, value)
 
 
-def mesh(runs: int, at_once: int) -> Mesh | None:
-    """As many of this machine's devices as there are lanes for; None: one, whose programs need no mesh."""
-    count = min(jax.local_device_count(), runs, at_once)
-    return None if count == 1 else Mesh(np.array(jax.local_devices()[:count]), (RUNS,))
+def mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:
+    """The devices of this machine that a group of lanes trains on; None: one, whose programs need no mesh.
+
+    With an axis "runs" as many as there are lanes for. Where that is one, with an axis "data" as many as are to share
+    each batch.
+    """
+    count, axis = min(jax.local_device_count(), runs, at_once), RUNS
+    if count == 1:
+        count, axis = sharing, DATA
+    return None if count == 1 else Mesh(np.array(jax.local_devices()[:count]), (axis,))
 
 
 def lanes(runs: int, at_once: int, devices: int) -> int:
@@ -62,22 +67,43 @@ def lanes(runs: int, at_once: int, devices: int) -> int:
     return math.ceil(runs / (groups * devices)) * devices
 
 
-def spread(function: Callable, over: Mesh | None, axes: tuple) -> Callable:
-    """A function of lanes [R, ...] in which each device computes its share of them.
+def compiled(function: Callable, axes: tuple, over: Mesh | None, **options) -> Callable:
+    """`jax.jit` of a function of lanes [R, ...], over some devices.
+
+    Of an axis "runs" each device computes its share of the lanes. Of an axis "data" each computes its share of
+    what follows from a batch of `shared`, sums over the batch go over all of them, and results are on each.
 
     Args:
       function: its results have leaves [R, ...].
-      over: the devices; None: the function itself.
       axes: for each argument 0 if its leaves are [R, ...], None if all lanes share it.
+      over: the devices, see `mesh`.
+      options: of `jax.jit`.
     """
-    if over is None:
-        return function
-    specs = tuple(ALL if axis is None else SHARE for axis in axes)
-    return jax.shard_map(function, mesh=over, in_specs=specs, out_specs=SHARE, check_vma=False)
+    if lanes_of(over) > 1:
+        specs = tuple(PartitionSpec() if axis is None else PartitionSpec(RUNS) for axis in axes)
+        function = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(RUNS), check_vma=False)
+    elif over is not None:
+        options["out_shardings"] = NamedSharding(over, PartitionSpec())
+    return jax.jit(function, **options)
 
 
 def put(tree: Any, over: Mesh | None, axis: int | None) -> Any:
-    """Arrays where `spread` wants them: lanes [R, ...] with axis 0, the same on every device with None."""
+    """Arrays where `compiled` wants them: lanes [R, ...] with axis 0, the same for all lanes with None."""
     if over is None:
         return jax.device_put(tree)
-    return jax.device_put(tree, NamedSharding(over, ALL if axis is None else SHARE))
+    spec = PartitionSpec() if axis is None or lanes_of(over) == 1 else PartitionSpec(RUNS)
+    return jax.device_put(tree, NamedSharding(over, spec))
+
+
+def shared(batch: Any, over: Mesh | None) -> Any:
+    """A batch with leaves [B, ...], of which each device of an axis "data" holds its share if B can be divided."""
+    if over is None or lanes_of(over) > 1:
+        return batch
+    size = len(jax.tree.leaves(batch)[0])
+    return batch if size % over.size else jax.lax.with_sharding_constraint(
+        batch, NamedSharding(over, PartitionSpec(DATA)))
+
+
+def lanes_of(over: Mesh | None) -> int:
+    """The devices among which lanes are shared out."""
+    return over.shape.get(RUNS, 1) if over is not None else 1

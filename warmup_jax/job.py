@@ -23,6 +23,10 @@ KEEPS_MEMORY = ("convolutional",)
 # there.
 DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu", "transformer"): (10, 1)} | {
     (platform, kind): (100, 32) for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
+# Pixels or tokens of a batch for each device that shares it, at the least. On CPU the cores share what is inside an
+# operation, but few of a small convolution.
+SHARE = {("cpu", "convolutional"): 2**15} | {
+    (platform, kind): 1 for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
@@ -106,7 +110,7 @@ def set_up(config: dict) -> Job:
     dataset = data.load(**config["dataset"])
     changes = sweep.expand(config)
     at_once = config["runs_at_once"] or dispatch(config["model"])[1] * jax.local_device_count()
-    mesh = devices.mesh(len(changes), at_once)
+    mesh = devices.mesh(len(changes), at_once, sharing(config, dataset))
     groups = []
     for static, runs in sweep.programs(config, changes):
         plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
@@ -133,29 +137,28 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     check_optimizer(configuration.optimizer(of_run[0], knobs[0]), chosen)
     program = Program(
         init=model.init, apply=model.apply, loss=LOSSES[config["loss"]].each,
-        prepare=lambda arrays, batch, key, train: dataset.prepare(data.take(arrays, batch), key, train),
+        prepare=lambda arrays, batch, key, train: devices.shared(
+            dataset.prepare(data.take(arrays, batch), key, train), mesh),
         optimizer=partial(configuration.optimizer, of_run[0]),
         diagnostics={name: args for name, args in chosen.items() if name not in timings})
     probers = make_probers(program, of_run[0], knobs[0], model, dataset, chosen, timings)
     chunk_steps = chunk_length(config, num_steps, dispatch(config["model"])[0], timings)
     warmups = np.array([int(of_one.warmup_steps) for of_one in knobs])
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
-
-    def over_devices(function, axes, **options):
-        return jax.jit(devices.spread(function, mesh, axes), **options)
+    compiled = partial(devices.compiled, over=mesh)
     return Plan(
         config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh,
-        lanes=devices.lanes(len(runs), at_once, 1 if mesh is None else mesh.size), chunk_steps=chunk_steps,
+        lanes=devices.lanes(len(runs), at_once, devices.lanes_of(mesh)), chunk_steps=chunk_steps,
         stops=pauses(config, num_steps, probes.stops(probers, num_steps, warmups)),
-        init=over_devices(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
-                          compiler_options=QUICK_COMPILATION),
-        train=over_devices(partial(train_chunk, program), (0, 0, None, None, None, None, 0), donate_argnums=1),
-        evaluate=over_devices(partial(eval_step, program), (0, None, None)),
-        decode=decode and over_devices(decode, (0, None, None)),
+        init=compiled(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
+                      compiler_options=QUICK_COMPILATION),
+        train=compiled(partial(train_chunk, program), (0, 0, None, None, None, None, 0), donate_argnums=1),
+        evaluate=compiled(partial(eval_step, program), (0, None, None)),
+        decode=decode and compiled(decode, (0, None, None)),
         probers=probers,
-        probe={name: over_devices(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
+        probe={name: compiled(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
                for name, prober in probers.items()},
-        carry=over_devices(lambda states: jax.vmap(partial(diagnostics.start_carries, chosen))(states.params), (0,)))
+        carry=compiled(lambda states: jax.vmap(partial(diagnostics.start_carries, chosen))(states.params), (0,)))
 
 
 def make_probers(program: Program, config: Mapping[str, Any], knobs: Knobs, model: models.Model,
@@ -183,7 +186,20 @@ def make_probers(program: Program, config: Mapping[str, Any], knobs: Knobs, mode
 
 def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
     """(chunk_steps, lanes a device) where the config leaves them open."""
-    return DISPATCH[jax.default_backend(), registry.lookup("model", KINDS, model.get("name"))]
+    return DISPATCH[platform_and_kind(model)]
+
+
+def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
+    """What the defaults of a model go by."""
+    return jax.default_backend(), registry.lookup("model", KINDS, model.get("name"))
+
+
+def sharing(config: Mapping[str, Any], dataset: data.Dataset) -> int:
+    """How many devices share each batch where there is but one lane for them: a divisor of its size."""
+    least = SHARE.get(platform_and_kind(config["model"]), math.inf)
+    size = config["batch_size"]
+    most = min(jax.local_device_count(), size * math.prod(dataset.input_shape[:-1]) // least)
+    return max((n for n in range(1, int(most) + 1) if size % n == 0), default=1)
 
 
 def check_optimizer(tx, chosen: Collection[str]) -> None:
