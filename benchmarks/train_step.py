@@ -8,7 +8,7 @@ Every measurement is a process of its own; those of the sides take turns, round 
 as many cores as each table says, and compute in float32. On GPU activations and products are bfloat16, parameters
 float32; torch by autocast. A step is forward, backward and the update; this code's also gathers its batch from the
 resident data and computes accuracy and gradient norm, as in every training. Ours is the program that training
-compiles, dispatched in chunks as there; only `base` and `gpt2` on CPU take 2 steps a dispatch, or a round would last
+compiles, dispatched in chunks as there, and its process has the huge pages that train.py asks for; only `base` and `gpt2` on CPU take 2 steps a dispatch, or a round would last
 minutes. Its peers:
 
   eager     the same network written plainly in PyTorch, with `torch.optim.Adam(fused=True)`
@@ -50,6 +50,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from train_step_rows import ROWS, chosen, flax_example
 from train_step_table import BY_CPU_TIME, COLUMNS, LOSS_TOLERANCE, agreement, heading, lines, rate, spread
+
+from warmup_jax import process
 
 SIDES = {"ours": "train_step_ours", "eager": "train_step_torch", "compiled": "train_step_torch",
          "flax": "train_step_flax"}
@@ -175,6 +177,8 @@ def measure(name, row, cores, count, caches, options):
     if cores:
         environment |= {"OMP_NUM_THREADS": str(len(cores)), "MKL_NUM_THREADS": str(len(cores)),
                         "OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
+    if name == "ours":
+        environment |= process.with_huge_pages()
     task = dict(side=name, row=row, cores=cores, device=options.device, matrix=matrix(options), count=count,
                 flax_examples=options.flax_examples, started=time.time())
     done = subprocess.run([sys.executable, __file__, "--child", json.dumps(task)], env=environment,

@@ -31,16 +31,17 @@ def set_up(task):
     states = plan.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)
     key = jax.random.key(0)
+    pending = []
 
     def run(dispatches):
         nonlocal states
-        before = None
         for first in itertools.islice(steps, dispatches):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
             states, metrics = plan.train(knobs, states, arrays, chunk,
                                          np.arange(first, first + plan.chunk_steps, dtype=np.int32), key, {})
-            jax.block_until_ready(before)  # one chunk behind the device, as in training
-            before = metrics
+            pending.append(metrics)
+            if len(pending) > plan.ahead:  # behind the device, as in training
+                jax.block_until_ready(pending.pop(0))
         return float(jax.block_until_ready((states, metrics))[1]["train/loss"][0, -1])
     return Side(parameters=sum(leaf[0].size for leaf in jax.tree.leaves(states.params)),
                 about=f"adam, {plan.chunk_steps} step{'s' * (plan.chunk_steps > 1)} a dispatch", run=run,
@@ -85,5 +86,6 @@ def random_data(row):
         prepare = lambda batch, key, train: {
             "labels": batch["labels"], "weights": batch["weights"],
             "inputs": {key: value for key, value in batch.items() if key not in ("labels", "weights")}}
-    split = Split(examples, arrays, None)
+    # Aligned, as those of a file are: the device needs no copy.
+    split = Split(examples, jax.tree.map(lambda each: np.asarray(jax.device_put(each)), arrays), None)
     return Dataset("random", split, split, classes, shape, "device", 0, prepare)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "train_step": ("diagnostics", "losses", "transforms"),
     "probes": ("data", "diagnostics", "losses", "train_step", "transforms"),
     "devices": (),
+    "process": (),
     "sweep": ("registry", "train_step"),
     "config": ("diagnostics", "losses", "optimizers", "registry", "schedules", "sweep", "train_step"),
     "decoding": (),
@@ -31,8 +32,8 @@ MAY_IMPORT = {
     "workdir": ("logs",),
     "report": ("logs",),
     "evaluation": ("data", "decoding", "registry", "train_step"),
-    "job": ("config", "data", "devices", "diagnostics", "evaluation", "losses", "models", "probes", "registry",
-            "sweep", "train_step"),
+    "job": ("config", "data", "devices", "diagnostics", "evaluation", "losses", "models", "probes", "process",
+            "registry", "sweep", "train_step"),
     "loop": ("checkpoint", "clock", "data", "evaluation", "job", "logs", "probes", "signals", "sweep", "train_step"),
     "experiment": ("checkpoint", "clock", "data", "devices", "job", "logs", "loop", "losses", "report", "signals",
                    "sweep", "workdir"),
@@ -83,7 +84,8 @@ def test_configs_import_ml_collections_and_what_they_share():
 
 
 @pytest.mark.parametrize("module, heavy", [
-    ("warmup_jax", ("flax", "tensorflow_datasets", "matplotlib", "orbax", "grain", "sklearn")),
+    ("warmup_jax.command, warmup_jax.process", ("jax", "optax", "flax")),
+    ("warmup_jax.schedules, warmup_jax.transforms", ("flax", "tensorflow_datasets", "matplotlib", "orbax", "grain", "sklearn")),
     ("warmup_jax.experiment", ("tensorflow_datasets", "matplotlib", "grain", "sklearn", "tensorflow")),
 ])
 def test_import_is_light(module, heavy):

@@ -3,7 +3,6 @@
 import doctest
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -157,17 +156,3 @@ def test_a_run_on_devices_that_share_its_batches_resumes(tmp_path):
         assert done.returncode == 0, done.stderr
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert_same_log(fewer, whole)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
-@pytest.mark.parametrize("variable, kept", [("WHATEVER", True), ("MALLOC_TRIM_THRESHOLD_", False),
-                                            ("GLIBC_TUNABLES", False)])
-def test_freed_memory_is_kept_unless_the_user_has_tuned_it(variable, kept):
-    """A block of 64 MiB has 16,384 pages, each of which the system hands out anew, or none."""
-    code = ("import resource; from warmup_jax import devices; devices.keep_freed_memory(); b'x' * int(2**26)\n"
-            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-            "before = faults(); b'x' * int(2**26); print(faults() - before)")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT,
-                          env=environment | {variable: ""}, capture_output=True, text=True, check=True)
-    assert (int(done.stdout) < 1000) == kept

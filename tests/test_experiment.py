@@ -157,6 +157,21 @@ def test_every_model_has_a_kind_and_every_kind_its_dispatch():
     assert {kind for _, kind in job.DISPATCH} == set(job.KINDS.values())
 
 
+@pytest.mark.parametrize("pixels, order", [(1, "tltltl"), (2**30, "ttltll")])
+def test_a_large_update_is_dispatched_when_the_one_before_has_ended(finished, tmp_path, monkeypatch, pixels, order):
+    """One that takes much memory. The other waits on the device while the one before is computed; the numbers agree."""
+    calls = []
+    for name in ("train", "log_chunk"):
+        def called(*args, name=name, function=getattr(loop, name)):
+            calls.append(name[0])
+            return function(*args)
+        monkeypatch.setattr(loop, name, called)
+    monkeypatch.setattr(job, "ALONE", {("cpu", "convolutional"): pixels})
+    config, workdir, _ = finished
+    experiment.run(config, tmp_path)
+    assert "".join(calls).startswith(order) and metrics(tmp_path) == metrics(workdir)
+
+
 def test_a_workdir_of_another_config_says_what_differs(finished):
     config, workdir, _ = finished
     with pytest.raises(experiment.UserError, match="peak_lr is 2.0 there and 0.5 here"):

@@ -1,10 +1,6 @@
 """Several devices: each trains its share of the lanes of a group, or of the examples of every batch."""
 
-import contextlib
-import ctypes
 import math
-import os
-import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -13,32 +9,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 RUNS, DATA = "runs", "data"  # what the one axis of a mesh shares out
-# glibc's mallopt: no memory of its own for a large block, none given back, one heap for all threads.
-KEEP_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX": (-8, 1)}
-
-
-def one_for_each_core() -> None:
-    """Makes a device of every CPU core, unless JAX has begun or the user has said how many there are.
-
-    One run leaves cores idle; runs side by side do not, and each gives the same numbers.
-    """
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(RuntimeError):  # JAX has begun: in a notebook, say
-        jax.config.update("jax_num_cpu_devices", cores)
-
-
-def keep_freed_memory() -> None:
-    """Makes the C library keep what is freed for the next update, where it is glibc and the user has not tuned it.
-
-    It would return a large block to the system as soon as it is free and take it back page by page, which costs a ResNet
-    on CPU a third of its time. To be called before JAX begins: it does not change the heaps of threads that run already.
-    """
-    tuned = "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
-    if platform.libc_ver()[0] == "glibc" and not tuned:
-        for parameter, value in KEEP_MEMORY.values():
-            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax import config as configuration
-from warmup_jax import data, devices, diagnostics, evaluation, models, probes, registry, sweep
+from warmup_jax import data, devices, diagnostics, evaluation, models, probes, process, registry, sweep
 from warmup_jax.losses import LOSSES
 from warmup_jax.train_step import Knobs, Program, each_run, eval_step, init_state, train_chunk, updated
 
 KINDS = {"resnet": "convolutional", "fcn": "dense", "transformer": "transformer", "decoder": "transformer"}
-# On CPU the updates of these take and free so much memory that it is kept for the next one.
-KEEPS_MEMORY = ("convolutional",)
+# On CPU the updates of these take and free so much memory that it decides how fast they are.
+MUCH_MEMORY = ("convolutional",)
 # What a dispatch holds where the config leaves it open (None): (chunk_steps, lanes a device) by platform
 # and kind of model. On CPU a convolution inside a loop loses its fast path, matrix products lose nothing
 # there.
@@ -27,6 +27,8 @@ DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu",
 # operation, but few of a small convolution.
 SHARE = {("cpu", "convolutional"): 2**15} | {
     (platform, kind): 1 for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
+# Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
+ALONE = {("cpu", "convolutional"): 2**15}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     lanes: int            # of each group
     devices: Any          # the mesh over which lanes are spread, None for one device
     chunk_steps: int
+    ahead: int            # chunks that wait on the device while one is computed
     stops: np.ndarray     # the updates that no chunk may pass, ascending
     init: Any             # knobs [R] -> states [R]
     train: Any            # see train_step.train_chunk
@@ -95,9 +98,10 @@ class Job(NamedTuple):
 
 def prepare_process(model: Mapping[str, Any]) -> None:
     """What a model wants of the process, before JAX begins."""
-    devices.one_for_each_core()
-    if KINDS.get(model.get("name")) in KEEPS_MEMORY:
-        devices.keep_freed_memory()
+    process.one_device_for_each_core()
+    process.return_memory_of_compilations()
+    if KINDS.get(model.get("name")) in MUCH_MEMORY:
+        process.keep_freed_memory()
 
 
 def set_up(config: dict) -> Job:
@@ -149,6 +153,7 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     return Plan(
         config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh,
         lanes=devices.lanes(len(runs), at_once, devices.lanes_of(mesh)), chunk_steps=chunk_steps,
+        ahead=int(pixels(config, dataset) < ALONE.get(platform_and_kind(config["model"]), math.inf)),
         stops=pauses(config, num_steps, probes.stops(probers, num_steps, warmups)),
         init=compiled(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
                       compiler_options=QUICK_COMPILATION),
@@ -197,9 +202,13 @@ def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
 def sharing(config: Mapping[str, Any], dataset: data.Dataset) -> int:
     """How many devices share each batch where there is but one lane for them: a divisor of its size."""
     least = SHARE.get(platform_and_kind(config["model"]), math.inf)
-    size = config["batch_size"]
-    most = min(jax.local_device_count(), size * math.prod(dataset.input_shape[:-1]) // least)
-    return max((n for n in range(1, int(most) + 1) if size % n == 0), default=1)
+    most = min(jax.local_device_count(), pixels(config, dataset) // least)
+    return max((n for n in range(1, int(most) + 1) if config["batch_size"] % n == 0), default=1)
+
+
+def pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
+    """Of a batch of images; the tokens of a batch of texts."""
+    return config["batch_size"] * math.prod(dataset.input_shape[:-1])
 
 
 def check_optimizer(tx, chosen: Collection[str]) -> None:

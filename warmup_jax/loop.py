@@ -55,7 +55,7 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
         states, metrics = train(host, group, knobs, states, carries, itertools.islice(batches, length), step)
         step += length
         pending.append((step, metrics))
-        log_chunks(host, group, lanes, pending, keep=1)  # one behind the device, which need not wait
+        log_chunks(host, group, lanes, pending, keep=plan.ahead)  # behind the device, which need not wait
         if probes_due(group, step):
             log_chunks(host, group, lanes, pending)
             carries = probe(host, group, lanes, knobs, states, before, carries, step)
