@@ -8,8 +8,8 @@ Every measurement is a process of its own; those of the sides take turns, round 
 as many cores as each table says, and compute in float32. On GPU activations and products are bfloat16, parameters
 float32; torch by autocast. A step is forward, backward and the update; this code's also gathers its batch from the
 resident data and computes accuracy and gradient norm, as in every training. Ours is the program that training
-compiles, dispatched in chunks as there, and its process has the huge pages that train.py asks for; only `base` and `gpt2` on CPU take 2 steps a dispatch, or a round would last
-minutes. Its peers:
+compiles, dispatched in chunks as there, and its process alone has the huge pages that train.py asks for; only `base`
+and `gpt2` on CPU take 2 steps a dispatch, or a round would last minutes. Its peers:
 
   eager     the same network written plainly in PyTorch, with `torch.optim.Adam(fused=True)`
   compiled  the same by `torch.compile`, on GPU with mode="max-autotune"

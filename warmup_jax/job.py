@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     num_steps: int
     knobs: list[Knobs]    # one a run
     lanes: int            # of each group
-    devices: Any          # the mesh over which lanes are spread, None for one device
+    devices: Any          # the mesh that shares out lanes or batches, None for one device
     chunk_steps: int
     ahead: int            # chunks that wait on the device while one is computed
     stops: np.ndarray     # the updates that no chunk may pass, ascending
