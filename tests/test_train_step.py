@@ -68,9 +68,8 @@ def assert_equal(got, want, **tolerance):
 
 
 def test_two_updates_by_hand():
-    one = knobs(label_smoothing=0.1)
-    state = train_step.init_state(PROGRAM, one)
-    kernel, velocity = np.asarray(state.params["head"]["kernel"], np.float64), 0.0
+    run, state = start(knobs(label_smoothing=0.1))
+    kernel, velocity = np.asarray(state.params["head"]["kernel"][0], np.float64), 0.0
     bias, bias_velocity = np.zeros(CLASSES), 0.0
     for step in range(2):
         inputs, labels = (np.asarray(x) for x in batch(step).values())
@@ -79,19 +78,19 @@ def test_two_updates_by_hand():
         targets = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
         gradient = inputs.T @ (probs - targets) / BATCH
         bias_gradient = (probs - targets).mean(0)
-        state, metrics = train_step.train_step(PROGRAM, one, state, batch(step), {})
+        state, metrics = train_step.train_step(PROGRAM, run, state, batch(step), {})
         rate = 0.5 * (step + 1) / 4
-        assert float(metrics["train/loss"]) == pytest.approx(-(targets * np.log(probs)).sum(-1).mean(), rel=1e-5)
-        assert float(metrics["train/accuracy"]) == (logits.argmax(-1) == labels).mean()
-        assert float(metrics["opt/learning_rate"]) == pytest.approx(rate, rel=1e-6)
+        assert float(metrics["train/loss"][0]) == pytest.approx(-(targets * np.log(probs)).sum(-1).mean(), rel=1e-5)
+        assert float(metrics["train/accuracy"][0]) == (logits.argmax(-1) == labels).mean()
+        assert float(metrics["opt/learning_rate"][0]) == pytest.approx(rate, rel=1e-6)
         norm = np.sqrt((gradient ** 2).sum() + (bias_gradient ** 2).sum())
-        assert float(metrics["opt/grad_norm"]) == pytest.approx(norm, rel=1e-5)
+        assert float(metrics["opt/grad_norm"][0]) == pytest.approx(norm, rel=1e-5)
         velocity = gradient + 0.01 * kernel + 0.9 * velocity
         bias_velocity = bias_gradient + 0.9 * bias_velocity
         kernel, bias = kernel - rate * velocity, bias - rate * bias_velocity
-        np.testing.assert_allclose(state.params["head"]["kernel"], kernel, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(state.params["head"]["bias"], bias, rtol=1e-5, atol=1e-6)
-    assert int(state.step) == 2 and float(state.stats["seen"]) == 2
+        np.testing.assert_allclose(state.params["head"]["kernel"][0], kernel, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(state.params["head"]["bias"][0], bias, rtol=1e-5, atol=1e-6)
+    assert int(state.step[0]) == 2 and float(state.stats["seen"][0]) == 2
 
 
 def test_a_chunk_is_its_steps():

@@ -63,34 +63,52 @@ def init_state(program: Program, knobs: Knobs) -> TrainState:
                       jnp.full([], NEVER, jnp.int32))
 
 
-def train_step(program: Program, knobs: Knobs, state: TrainState, batch: dict, measured: dict):
-    """One update of one run.
+def train_step(program: Program, knobs: Knobs, states: TrainState, batch: dict, measured: dict):
+    """One update of R runs on the same batch.
 
     Loss, accuracy and gradient norm are of the parameters before the update;
     the learning rate is the one that the update applied; the gradient norm is
     taken before clipping. Where labels are sequences, loss and accuracy are
     means over tokens, and the metrics hold their number without padding.
 
-    `measured` is what transformations may go by that a step does not measure itself: {} or the `sharpness` of the
-    last probe.
+    Args:
+      program: the static part.
+      knobs: knobs with leaves [R, ...].
+      states: states with leaves [R, ...].
+      batch: what the runs share, with leaves [B, ...].
+      measured: what transformations may go by that a step does not measure itself, with leaves [R]: {} or the
+        `sharpness` of the last probe.
 
     Returns:
-      The state after the update, and scalar metrics by name.
+      The states after the update, and metrics [R] by name.
     """
+    found = each_run(partial(loss_and_gradient, program), (0, 0, None))(knobs, states, batch)
+    # Mapped also for a single run: between its arithmetic and the state there is nothing then, not even a reshape, for
+    # which XLA would compute moments twice and copy the state, instead of writing over it.
+    return jax.vmap(partial(update, program))(knobs, states, *found, measured)
+
+
+def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: dict):
+    """Of one run: (gradients, statistics after the batch, loss and accuracy as metrics)."""
     def objective(params):
         key = jax.random.fold_in(_stream(knobs, 1), state.step)
         logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
         loss, accuracy, total = losses.sums(program.loss, logits, batch, knobs.label_smoothing)
-        return loss / total, (stats, accuracy / total, total)
+        metrics = {"train/loss": loss / total, "train/accuracy": accuracy / total}
+        return loss / total, (stats, metrics | ({"train/tokens": total} if batch["labels"].ndim > 1 else {}))
 
-    (loss, (stats, accuracy, total)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    (_, (stats, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    return grads, stats, metrics
+
+
+def update(program: Program, knobs: Knobs, state: TrainState, grads: Any, stats: Any, metrics: dict, measured: dict):
+    """Of one run: the state after the update by these gradients, and all its metrics."""
+    loss, accuracy = metrics["train/loss"], metrics["train/accuracy"]
     updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy,
                                  measured)
     params = optax.apply_updates(state.params, updates)
     grad_norm, learning_rate = optax.tree.norm(grads), transforms.current_learning_rate(opt_state)
-    metrics = {"train/loss": loss, "train/accuracy": accuracy, "opt/learning_rate": learning_rate,
-               "opt/grad_norm": grad_norm}
-    metrics |= {"train/tokens": total} if batch["labels"].ndim > 1 else {}
+    metrics = metrics | {"opt/learning_rate": learning_rate, "opt/grad_norm": grad_norm}
     metrics |= diagnostics.measure_step(program.diagnostics, diagnostics.Step(
         params=state.params, grads=grads, updates=updates, after=params, opt_state=opt_state,
         learning_rate=learning_rate))
@@ -126,7 +144,7 @@ def train_chunk(program: Program, knobs: Knobs, states: TrainState, arrays: dict
     def step_all(states, batch_and_step):
         batch, step = batch_and_step
         batch = program.prepare(arrays, batch, jax.random.fold_in(key, step), True)
-        return each_run(partial(train_step, program), (0, 0, None, 0))(knobs, states, batch, measured)
+        return train_step(program, knobs, states, batch, measured)
 
     if steps.size == 1:  # no loop around it: performance on CPU depends on that
         states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (batches, steps)))

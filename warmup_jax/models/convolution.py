@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from warmup_jax.models import winograd
+from warmup_jax.models import products, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 FEW, MANY = 16, 64  # channels
@@ -40,7 +40,7 @@ class Conv(nnx.Module):
 
 def convolve(x_BxHxWxC, kernel_KxKxCxD, stride):
     """[B, ceil(H / stride), ceil(W / stride), D], with K // 2 pixels of zeros on each side of the image; K is odd."""
-    if jax.default_backend() == "cpu" and x_BxHxWxC.dtype == jnp.float32:
+    if products.in_float32_on_cpu(x_BxHxWxC):
         return on_cpu(x_BxHxWxC, kernel_KxKxCxD, stride)
     return direct(x_BxHxWxC, kernel_KxKxCxD, stride)
 
@@ -164,4 +164,5 @@ def patches(x_BxHxWxC, dy_BxHxWxD, size, stride):
     padded = jnp.pad(x_BxHxWxC, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     met = [padded[:, i:i + stride * rows:stride, j:j + stride * columns:stride]
            for i in range(size) for j in range(size)]
-    return jnp.concatenate(met, -1).reshape(-1, size * size * x_BxHxWxC.shape[-1]).T @ dy_BxHxWxD.reshape(-1, outgoing)
+    met = jnp.concatenate(met, -1).reshape(-1, size * size * x_BxHxWxC.shape[-1])
+    return products.outer(met, dy_BxHxWxD.reshape(-1, outgoing))
