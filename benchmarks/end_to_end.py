@@ -37,9 +37,6 @@ import math
 import os
 import pickle
 import platform
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -49,9 +46,8 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import processes
 from train_step import LOSS_TOLERANCE, processor, spread, versions
-
-from warmup_jax import process
 
 
 class Task(NamedTuple):
@@ -75,7 +71,6 @@ TASKS = {
 }
 SMOKE = dict(steps=4, eval_every=2, warmup_steps=2)
 GOALS = {"device": 0.05, "stream": 0.10}  # largest share of the loop outside the compiled step
-ALONE_SECONDS, ALONE_WINDOWS = 1.0, 5     # the step is timed alone in so many windows of at least a dispatch
 PARTS = ("train", "data", "save", "other", "evaluate")
 
 
@@ -196,77 +191,20 @@ def cores():
 
 def measure(side, described):
     """Trains one side in a process of its own; a dict of what it measured."""
-    threads, folder = str(cores()), described["folder"]
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
-                                "TORCHINDUCTOR_CACHE_DIR": f"{folder}/caches/inductor"}
-    if side != "torch":
-        environment |= process.with_huge_pages()
+    folder = described["folder"]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
         task = described | dict(side=side, workdir=workdir, threads=cores(),
                                 config=described["configs"].get(side, described["configs"]["device"]))
-        done = subprocess.run([sys.executable, __file__, "--child"], capture_output=True, env=environment,
-                              input=pickle.dumps(task | dict(began=time.time())))
-    if done.returncode:
-        sys.exit(f"{side} failed:\n{done.stderr.decode()[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(processes.output(
+            side, [__file__, "--child"], input=pickle.dumps(task | dict(began=time.time())),
+            env=processes.environment(side != "torch", cores(), f"{folder}/caches")))
 
 
 def child(task):
     """Does a task in this process and prints what it measured as JSON."""
     started = time.perf_counter() - (time.time() - task["began"])  # when the process was started, by the local clock
-    side = importlib.import_module("end_to_end_torch").train if task["side"] == "torch" else train
-    print(json.dumps(side(task, started)))
-
-
-def peak_memory():
-    """Of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20
-
-
-def train(task, started):
-    """This code's side: the experiment as train.py runs it, and then its step alone."""
-    from warmup_jax import experiment, logs
-    workdir = Path(task["workdir"]) / "run"
-    summary = experiment.run(task["config"], workdir, started)
-    lines = logs.read_lines(workdir / "metrics.jsonl")
-    values = {line["step"]: 1 - line["eval/accuracy"] if task["metric"] == "error" else line["eval/loss"]
-              for line in lines if "eval/loss" in line}
-    evaluations = [(line["step"], line["perf/seconds_total"], values[line["step"]])
-                   for line in logs.read_lines(workdir / "timing.jsonl")]
-    found = dict(parameters=task["parameters"], first_loss=lines[0]["train/loss"], evaluations=evaluations,
-                 seconds=summary["seconds"], memory=peak_memory())
-    dispatch, alone = step_alone(task["config"])
-    return found | dict(dispatch=dispatch, alone=alone)
-
-
-def step_alone(config):
-    """(updates a dispatch, seconds of an update) of the compiled step: nothing but dispatches and one wait."""
-    import itertools
-
-    import jax
-    import numpy as np
-
-    from warmup_jax import data, job
-    planned = job.set_up(config)
-    (group,) = planned.groups
-    plan, knobs = group.plan, group.knobs()
-    updates = plan.chunk_steps
-    batches = data.train_batches(planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0,
-                                 stop=config["num_steps"])
-    chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
-    steps, key = np.arange(updates, dtype=np.int32), job.stream(config["seed"], job.AUGMENTATION)
-    states = plan.init(knobs)
-
-    def seconds(dispatches):
-        nonlocal states
-        start = time.perf_counter()
-        for _ in range(dispatches):
-            states, metrics = plan.train(knobs, states, planned.train_arrays, chunk, steps, key, {})
-        jax.block_until_ready((states, metrics))
-        return (time.perf_counter() - start) / dispatches
-    seconds(1)  # compiles
-    dispatches = math.ceil(min(ALONE_SECONDS / seconds(2), config["num_steps"] / updates))
-    return updates, statistics.median(seconds(dispatches) for _ in range(ALONE_WINDOWS)) / updates
+    side = importlib.import_module("end_to_end_torch" if task["side"] == "torch" else "end_to_end_ours")
+    print(json.dumps(side.train(task, started)))
 
 
 def reached(evaluations, target):

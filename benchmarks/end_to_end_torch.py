@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import torch
 import torch.nn.functional as F
-from end_to_end import learning_rate, peak_memory
+from end_to_end import learning_rate
 from train_step_torch import build
 
 PAD = 4          # pixels around a picture before it is cropped
@@ -63,7 +64,7 @@ def train(task, started):
     seconds["train"] = total - first - seconds["evaluate"] - seconds["save"]  # with data and log
     return dict(parameters=sum(p.numel() for p in model.parameters()), about=about, first_loss=first_loss, dispatch=1,
                 evaluations=evaluations, seconds=seconds | dict(to_first_step=first, total=total), alone=None,
-                memory=peak_memory())
+                memory=processes.peak_memory())
 
 
 def compiled(objective, peer):

@@ -33,9 +33,7 @@ import os
 import pickle
 import platform
 import re
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -46,9 +44,8 @@ STARTED = time.perf_counter()  # before the imports of a measured process
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import processes
 from train_step import processor, spread, versions
-
-from warmup_jax import process
 
 VARIANTS = ("fcn", "resnet", "transformer")
 ALONE = 8  # runs in a row, from which the time of one is taken; up to 12 the loop prints a line for each evaluation
@@ -185,19 +182,13 @@ def at_once(task, cores, caches):
 
 def measure(task, caches):
     """Runs a task in a process of its own; a dict of what it measured, with the wall time from outside."""
-    threads = str(len(task["cores"]))
-    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE",
-                                "XDG_CACHE_HOME": caches}
-    if task["side"] == "ours":
-        environment |= process.with_huge_pages()
     with tempfile.TemporaryDirectory(dir=task["folder"]) as workdir:
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, __file__, "--child"], input=pickle.dumps(task | dict(workdir=workdir)),
-                              env=environment, capture_output=True)
+        found = processes.output(
+            task["side"], [__file__, "--child"], input=pickle.dumps(task | dict(workdir=workdir)),
+            env=processes.environment(task["side"] == "ours", len(task["cores"]), caches))
         wall = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"{task['side']} failed:\n{done.stderr.decode()[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1]) | dict(wall=wall)
+    return json.loads(found) | dict(wall=wall)
 
 
 def child(task):
@@ -207,8 +198,7 @@ def child(task):
         found = train(task)
     else:
         found = importlib.import_module("sweep_torch").train(task)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(found | dict(memory=memory / 2**20, cpu=time.process_time())))
+    print(json.dumps(found | dict(memory=processes.peak_memory(), cpu=time.process_time())))
 
 
 def train(task):

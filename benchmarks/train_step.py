@@ -48,10 +48,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import processes
 from train_step_rows import ROWS, chosen, flax_example
 from train_step_table import BY_CPU_TIME, COLUMNS, LOSS_TOLERANCE, agreement, heading, lines, rate, spread
-
-from warmup_jax import process
 
 SIDES = {"ours": "train_step_ours", "eager": "train_step_torch", "compiled": "train_step_torch",
          "flax": "train_step_flax"}
@@ -173,19 +172,11 @@ def available(options):
 
 def measure(name, row, cores, count, caches, options):
     """Runs one side, or the matrix product "rate", in a process of its own; a dict of what it measured."""
-    environment = os.environ | {"XDG_CACHE_HOME": caches, "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor"}
-    if cores:
-        environment |= {"OMP_NUM_THREADS": str(len(cores)), "MKL_NUM_THREADS": str(len(cores)),
-                        "OMP_WAIT_POLICY": "PASSIVE", "JAX_PLATFORMS": "cpu"}
-    if name == "ours":
-        environment |= process.with_huge_pages()
     task = dict(side=name, row=row, cores=cores, device=options.device, matrix=matrix(options), count=count,
                 flax_examples=options.flax_examples, started=time.time())
-    done = subprocess.run([sys.executable, __file__, "--child", json.dumps(task)], env=environment,
-                          capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{name} failed on {row['title']}:\n{done.stderr[-4000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(processes.output(
+        f"{name} on {row['title']}", [__file__, "--child", json.dumps(task)],
+        env=processes.environment(name == "ours", len(cores or ()), caches)))
 
 
 def child(task):
@@ -216,7 +207,7 @@ def train(task):
     last_loss = side.run(dispatches)
     steps = dispatches * side.dispatch
     wall, cpu = (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
-    peak = peak_memory() if task["device"] == "cpu" else side.peak_on_gpu() / 2**20
+    peak = processes.peak_memory() if task["device"] == "cpu" else side.peak_on_gpu() / 2**20
     return dict(parameters=side.parameters, about=side.about, wall=1e3 * wall, cpu=1e3 * cpu,
                 first=first - (side.dispatch - 1) * wall, peak=peak,
                 training=None if imported is None else peak - imported, first_loss=first_loss, last_loss=last_loss,
@@ -226,11 +217,6 @@ def train(task):
 def resident_memory():
     """MB of this process now; the system must be Linux."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-
-
-def peak_memory():
-    """MB of this process at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def matrix(options):

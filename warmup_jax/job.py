@@ -23,12 +23,13 @@ MUCH_MEMORY = ("convolutional",)
 # there.
 DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu", "transformer"): (10, 1)} | {
     (platform, kind): (100, 32) for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
+LARGE = 2**15  # pixels of a batch
 # Pixels or tokens of a batch for each device that shares it, at the least. On CPU the cores share what is inside an
 # operation, but few of a small convolution.
-SHARE = {("cpu", "convolutional"): 2**15} | {
+SHARE = {("cpu", "convolutional"): LARGE} | {
     (platform, kind): 1 for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
 # Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
-ALONE = {("cpu", "convolutional"): 2**15}
+ALONE = {("cpu", "convolutional"): LARGE}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to

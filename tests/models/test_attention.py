@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from warmup_jax.models import attention
 from warmup_jax.models.attention import attend
 from warmup_jax.models.positions import positions_in_segments, rotate, rotation, sinusoids
 
@@ -88,6 +89,24 @@ def test_the_softmax_is_in_float32():
     out = attend(query, key, value, jnp.ones((1, 1, 2), bool), "own")
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(out.astype(jnp.float32).ravel(), 1 / (1 + np.exp(-1)), rtol=0.01)
+
+
+@pytest.mark.parametrize("length", [4, 5, 11])
+def test_causal_attention_by_blocks_is_that_over_a_triangle(monkeypatch, length):
+    monkeypatch.setattr(attention, "LONG", 4)
+    query, key, value, dy = np.random.default_rng(0).normal(size=(4, 2, length, 2, 4)).astype(np.float32)
+    triangle = np.tri(length, dtype=bool)[None]
+    got, pullback = jax.vjp(lambda *heads: attend(*heads, None, "own"), query, key, value)
+    want, plain_pullback = jax.vjp(lambda *heads: attend(*heads, triangle, "own"), query, key, value)
+    np.testing.assert_allclose(got, by_hand(query, key, value, triangle), rtol=1e-5, atol=1e-6)
+    for one, other in zip(pullback(dy), plain_pullback(dy)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("length, products", [(255, 2), (256, 8), (300, 8)])
+def test_blocks_are_for_long_texts(length, products):
+    heads = [jnp.zeros((1, length, 1, 4))] * 3
+    assert str(jax.make_jaxpr(lambda *heads: attend(*heads, None, "own"))(*heads)).count("dot_general") == products
 
 
 def test_positions_restart_in_each_segment():

@@ -15,6 +15,7 @@ from warmup_jax.models.positions import rotate
 
 MASKED = -1e30  # finite: the difference of two infinities is not a number
 FLOOR = -1e20  # below every real logit, far above MASKED
+BLOCKS, LONG = 4, 256  # blocks of queries of causal attention, from so many tokens on
 
 
 class Attention(nnx.Module):
@@ -89,7 +90,23 @@ def attend(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind):
             return y_BxTxHxK
         return jnp.where(mask_BxTxS.any(-1)[:, :, None, None], y_BxTxHxK, 0)
     if mask_BxTxS is None:
-        mask_BxTxS = jnp.tri(query_BxTxHxK.shape[1], dtype=bool)[None]
+        return causal(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK)
+    return masked(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS)
+
+
+def causal(query_BxTxHxK, key_BxTxHxK, value_BxTxHxK):
+    """`attend` to what is not later. On CPU long texts go by blocks of queries, each with no key beyond its end."""
+    length = query_BxTxHxK.shape[1]
+    blocks = BLOCKS if length >= LONG and jax.default_backend() == "cpu" else 1
+    ends = [length * block // blocks for block in range(1, blocks + 1)]
+    return jnp.concatenate([
+        masked(query_BxTxHxK[:, start:end], key_BxTxHxK[:, :end], value_BxTxHxK[:, :end],
+               jnp.tri(end - start, end, start, dtype=bool)[None])
+        for start, end in zip([0, *ends], ends)], 1)
+
+
+def masked(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS):
+    """`attend` of kind "own" to what a mask allows."""
     query_BxTxHxK = query_BxTxHxK * query_BxTxHxK.shape[-1] ** -0.5
     logits_BxHxTxS = jnp.einsum("BTHK,BSHK->BHTS", query_BxTxHxK, key_BxSxHxK, preferred_element_type=jnp.float32)
     logits_BxHxTxS = jnp.where(mask_BxTxS[:, None], logits_BxHxTxS, MASKED)
