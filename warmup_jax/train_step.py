@@ -85,7 +85,7 @@ def train_step(program: Program, knobs: Knobs, states: TrainState, batch: dict, 
     found = each_run(partial(loss_and_gradient, program), (0, 0, None))(knobs, states, batch)
     # Mapped also for a single run: between its arithmetic and the state there is nothing then, not even a reshape, for
     # which XLA would compute moments twice and copy the state, instead of writing over it.
-    return jax.vmap(partial(update, program))(knobs, states, *found, measured)
+    return jax.vmap(partial(apply_gradients, program))(knobs, states, *found, measured)
 
 
 def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: dict):
@@ -101,7 +101,8 @@ def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: 
     return grads, stats, metrics
 
 
-def update(program: Program, knobs: Knobs, state: TrainState, grads: Any, stats: Any, metrics: dict, measured: dict):
+def apply_gradients(program: Program, knobs: Knobs, state: TrainState, grads: Any, stats: Any, metrics: dict,
+                    measured: dict):
     """Of one run: the state after the update by these gradients, and all its metrics."""
     loss, accuracy = metrics["train/loss"], metrics["train/accuracy"]
     updates, opt_state = updated(program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy,
