@@ -93,6 +93,15 @@ def test_two_updates_by_hand():
     assert int(state.step[0]) == 2 and float(state.stats["seen"][0]) == 2
 
 
+def test_nothing_lies_between_the_arithmetic_of_an_update_and_the_state():
+    jaxpr, shapes = jax.make_jaxpr(partial(train_step.train_step, PROGRAM), return_shape=True)(
+        *start(knobs()), batch(), {})
+    outputs = jax.tree.unflatten(jax.tree.structure(shapes), jaxpr.jaxpr.outvars)
+    made_by = {var: equation.primitive.name for equation in jaxpr.jaxpr.eqns for var in equation.outvars}
+    for var in jax.tree.leaves((outputs[0].params, outputs[0].opt_state)):
+        assert made_by[var] not in ("reshape", "broadcast_in_dim", "squeeze")
+
+
 def test_a_chunk_is_its_steps():
     runs, states = start(knobs(), knobs(peak_lr=2.0))
     together, metrics = chunk(runs, states, 0, 6)
