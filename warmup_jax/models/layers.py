@@ -67,14 +67,18 @@ class FeedForward(nnx.Module):
         self.down = Linear(ffn_width, width, settings.bias, last, rngs)
 
     def __call__(self, x_BxTxD, note=ignore):
+        # A matrix until the end, and ReLU as a choice between two arrays: else XLA computes the activation again where
+        # the gradient of `down` turns it, at a tenth of the speed.
+        x_NxD = x_BxTxD.reshape(-1, x_BxTxD.shape[-1])
+        up_NxF = self.up(x_NxD)
         if self.activation == "swiglu":
-            return self.down(jax.nn.silu(self.gate(x_BxTxD)) * self.up(x_BxTxD))
-        up_BxTxF = self.up(x_BxTxD)
-        if self.activation == "gelu":
-            return self.down(jax.nn.gelu(up_BxTxF))
-        hidden_BxTxF = jax.nn.relu(up_BxTxF)
-        note("relu", hidden_BxTxF)
-        return self.down(hidden_BxTxF)
+            hidden_NxF = jax.nn.silu(self.gate(x_NxD)) * up_NxF
+        elif self.activation == "gelu":
+            hidden_NxF = jax.nn.gelu(up_NxF)
+        else:
+            hidden_NxF = jnp.where(up_NxF > 0, up_NxF, 0)
+            note("relu", hidden_NxF.reshape(*x_BxTxD.shape[:-1], -1))
+        return self.down(hidden_NxF).reshape(x_BxTxD.shape)
 
 
 def drop(x, rate, key):
