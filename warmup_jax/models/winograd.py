@@ -14,8 +14,6 @@ A grid is a nested list, grid[i][j] the array of row i and column j of a tile; T
 import jax.numpy as jnp
 from jax import lax
 
-from warmup_jax.models.products import outer
-
 
 def convolve(x_BxHxWxC, kernel_3x3xCxD):
     """The convolution of stride 1, the image padded by a pixel of zeros on each side: [B, H, W, D]."""
@@ -27,7 +25,7 @@ def gradients(x_BxHxWxC, kernel_3x3xCxD, dy_BxHxWxD):
     """The gradients of image and kernel from that of `convolve`."""
     d_products = _both(_a, _a, _split(dy_BxHxWxD))
     d_image = _zip(lambda d, kernel: d @ kernel.T, d_products, _kernel_to_tiles(kernel_3x3xCxD))
-    d_kernel = _zip(outer, _image_to_tiles(x_BxHxWxC), d_products)
+    d_kernel = _zip(lambda image, d: image.T @ d, _image_to_tiles(x_BxHxWxC), d_products)
     batch, height, width, channels = x_BxHxWxC.shape
     d_image = [[d.reshape(batch, -(-height // 2), -(-width // 2), channels) for d in row] for row in d_image]
     dx_BxHxWxC = _join(_both(_overlap(1), _overlap(2), d_image), x_BxHxWxC.shape)
