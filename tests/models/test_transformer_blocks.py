@@ -1,6 +1,7 @@
 """One block by each placement of the norms, against its formula; what a fresh model of each kind does."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,17 @@ def test_activations_by_hand(activation, f):
     up = x @ ffn.up.kernel[...]
     gate = x @ ffn.gate.kernel[...] if activation == "swiglu" else None
     np.testing.assert_allclose(ffn(x), f(np.asarray(up), np.asarray(gate)) @ ffn.down.kernel[...], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ALLOWED["activation"])
+def test_hidden_units_are_not_computed_again_where_they_are_turned(activation):
+    settings = Settings(**dict(BLOCKS, width=256, ffn_width=512, activation=activation))
+    graph, state = nnx.split(FeedForward(settings, PLAIN, rngs()))
+    rows = jnp.ones((2, 8, 256))
+    program = jax.jit(jax.value_and_grad(lambda state: nnx.merge(graph, state)(rows).sum())).lower(state).compile()
+    functions = program.as_text().split("\n\n")
+    turning = [each for each in functions if re.search(r"f32\[512,16\]\S* transpose\(", each) and "ENTRY" not in each]
+    assert not [each for each in turning if re.search(r" (add|maximum|multiply|select)\(", each)]
 
 
 # Every placement, and between them every kind of positions, activation and norm.
