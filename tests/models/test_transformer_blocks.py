@@ -83,6 +83,12 @@ def test_activations_by_hand(activation, f):
 
 
 @pytest.mark.parametrize("activation", ALLOWED["activation"])
+def test_activations_do_not_hide_a_number_that_is_not_finite(activation):
+    ffn = FeedForward(Settings(**dict(BLOCKS, activation=activation)), PLAIN, rngs())
+    assert np.isnan(ffn(jnp.full((1, 1, 8), jnp.nan))).all()
+
+
+@pytest.mark.parametrize("activation", ALLOWED["activation"])
 def test_hidden_units_are_not_computed_again_where_they_are_turned(activation):
     settings = Settings(**dict(BLOCKS, width=256, ffn_width=512, activation=activation))
     graph, state = nnx.split(FeedForward(settings, PLAIN, rngs()))

@@ -76,7 +76,7 @@ class FeedForward(nnx.Module):
         elif self.activation == "gelu":
             hidden_NxF = jax.nn.gelu(up_NxF)
         else:
-            hidden_NxF = jnp.where(up_NxF > 0, up_NxF, 0)
+            hidden_NxF = jnp.where(up_NxF <= 0, 0, up_NxF)  # NaN stays NaN
             note("relu", hidden_NxF.reshape(*x_BxTxD.shape[:-1], -1))
         return self.down(hidden_NxF).reshape(x_BxTxD.shape)
 
