@@ -49,6 +49,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import processes
 from train_step import LOSS_TOLERANCE, processor, spread, versions
 
+from warmup_jax import process
+
 
 class Task(NamedTuple):
     """What is trained, by which config, and how far."""
@@ -185,19 +187,15 @@ def learning_rate(config, t):
     return peak * (1 + math.cos(math.pi * (t - warmup) / (steps - warmup))) / 2
 
 
-def cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def measure(side, described):
     """Trains one side in a process of its own; a dict of what it measured."""
     folder = described["folder"]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
-        task = described | dict(side=side, workdir=workdir, threads=cores(),
+        task = described | dict(side=side, workdir=workdir, threads=process.cores(),
                                 config=described["configs"].get(side, described["configs"]["device"]))
         return json.loads(processes.output(
             side, [__file__, "--child"], input=pickle.dumps(task | dict(began=time.time())),
-            env=processes.environment(side != "torch", cores(), f"{folder}/caches")))
+            env=processes.environment(side != "torch", process.cores(), f"{folder}/caches")))
 
 
 def child(task):
@@ -245,7 +243,7 @@ def agree(sides, tolerance):
 def heading(options, described, torch):
     """The machine, the versions and the work."""
     task, config = TASKS[options.task], described["configs"]["device"]
-    count = cores()
+    count = process.cores()
     lines = [f"{processor()}, {count} core{'s' * (count > 1)}, Python {platform.python_version()}, "
              f"{versions(('ours', 'torch') if torch else ('ours',))}, {time.strftime('%Y-%m-%d')}; {options.rounds} "
              f"round{'s' * (options.rounds > 1)}"]

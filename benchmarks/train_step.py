@@ -52,6 +52,8 @@ import processes
 from train_step_rows import ROWS, chosen, flax_example
 from train_step_table import BY_CPU_TIME, COLUMNS, LOSS_TOLERANCE, agreement, heading, lines, rate, spread
 
+from warmup_jax import process
+
 SIDES = {"ours": "train_step_ours", "eager": "train_step_torch", "compiled": "train_step_torch",
          "flax": "train_step_flax"}
 PEERS = tuple(SIDES)[1:]
@@ -244,7 +246,7 @@ def about_command(options):
 
 
 def about_machine(options, sides):
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = process.cores()
     parts = [f"{datetime.date.today():%Y-%m-%d}", processor(), f"{count} core{'s' * (count > 1)}"]
     parts += [options.gpu] if options.device == "gpu" else []
     return (", ".join([*parts, f"Python {platform.python_version()}",
