@@ -3,6 +3,7 @@
 import doctest
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,12 +37,14 @@ def train_one(workdir, count, batch_size=1024):
                   "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64")
 
 
-def break_off(workdir):
-    """What is left of a run of four updates that broke off after the second."""
+def broken_off(whole, workdir):
+    """In a new workdir, what is left of a whole run of four updates if it breaks off after the second."""
+    shutil.copytree(whole, workdir)
     for path in (workdir / "checkpoints").glob("runs_*/4/state/**/*"):
         if path.is_file():
             path.write_bytes(b"")
     (workdir / "summary.json").unlink()
+    return workdir
 
 
 def assert_same_log(folder, other):
@@ -89,11 +92,11 @@ def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
 
 def test_lanes_that_share_a_device_resume_on_it(tmp_path):
     """Two devices with two lanes each, broken off and gone on with."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for workdir in (whole, broken):
-        assert train(workdir, 2, "--config.runs_at_once=4").returncode == 0
-    break_off(broken)
-    assert train(broken, 2, "--config.runs_at_once=4").returncode == 0
+    whole = tmp_path / "whole"
+    assert train(whole, 2, "--config.runs_at_once=4").returncode == 0
+    broken = broken_off(whole, tmp_path / "broken")
+    done = train(broken, 2, "--config.runs_at_once=4")
+    assert done.returncode == 0 and "passed over" in done.stdout, done.stderr
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
@@ -136,23 +139,28 @@ def test_cores_share_a_large_batch_of_a_convolutional_model():
         "[None, None, {'data': 2}, {'data': 2}, None]", "{'runs': 3}", "{'data': 2}", "[None, None]"], done.stderr
 
 
-def test_a_run_on_devices_that_share_its_batches_is_that_on_one(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for workdir, count in ((one, 1), (two, 2)):
-        done = train_one(workdir, count)
-        assert done.returncode == 0, done.stderr
-    assert_same_log(one, two)
-    assert (one / "metrics.jsonl").read_bytes() != (two / "metrics.jsonl").read_bytes(), "other sums, so shared"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One run on two devices that share its batches."""
+    workdir = tmp_path_factory.mktemp("shared") / "run"
+    done = train_one(workdir, 2)
+    assert done.returncode == 0, done.stderr
+    return workdir
 
 
-def test_a_run_on_devices_that_share_its_batches_resumes(tmp_path):
+def test_a_run_on_devices_that_share_its_batches_is_that_on_one(shared, tmp_path):
+    done = train_one(tmp_path / "one", 1)
+    assert done.returncode == 0, done.stderr
+    assert_same_log(tmp_path / "one", shared)
+    assert (tmp_path / "one" / "metrics.jsonl").read_bytes() != (shared / "metrics.jsonl").read_bytes(), (
+        "other sums, so shared")
+
+
+def test_a_run_on_devices_that_share_its_batches_resumes(shared, tmp_path):
     """To the same numbers on as many devices, to rounding on one."""
-    whole, broken, fewer = (tmp_path / name for name in ("whole", "broken", "fewer"))
-    for workdir in (whole, broken, fewer):
-        assert train_one(workdir, 2).returncode == 0
-    for workdir, count in ((broken, 2), (fewer, 1)):
-        break_off(workdir)
+    on_two, on_one = (broken_off(shared, tmp_path / name) for name in ("two", "one"))
+    for workdir, count in ((on_two, 2), (on_one, 1)):
         done = train_one(workdir, count)
-        assert done.returncode == 0, done.stderr
-    assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert_same_log(fewer, whole)
+        assert done.returncode == 0 and "passed over" in done.stdout, done.stderr
+    assert (on_two / "metrics.jsonl").read_bytes() == (shared / "metrics.jsonl").read_bytes()
+    assert_same_log(on_one, shared)

@@ -153,7 +153,7 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
 
 def test_what_texts_can_be_asked(tmp_path):
     config = transformer_warmup.get_config("smoke").to_dict() | dict(
-        sweep={}, warmup_steps=2, decoding={}, diagnostics={
+        sweep={}, chunk_steps=1, warmup_steps=2, decoding={}, diagnostics={
             "norms": dict(layers=True), "dead_units": FIXED | dict(every=2, examples=8),
             "token_variance": FIXED | dict(every=2, examples=8), "representation": FIXED | dict(every=2, examples=8),
             "early_overfitting": dict(every=1, until=2, batch="training", examples=None)})
