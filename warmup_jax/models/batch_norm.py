@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from warmup_jax.models import waiting
+
 MOMENTUM = 0.9
 EPSILON = 1e-5
 
@@ -90,7 +92,8 @@ def _normalize_backward(relu, saved, cotangents):
         g_BxHxWxC = jnp.where(y_BxHxWxC > 0, g_BxHxWxC, 0.0)
     axes, count = tuple(range(x_BxHxWxC.ndim - 1)), x_BxHxWxC.size // x_BxHxWxC.shape[-1]
     inv_std_C = jax.lax.rsqrt(var_C + EPSILON)
-    centred_BxHxWxC = x_BxHxWxC.astype(jnp.float32) - mean_C
+    # The forward pass has the same difference for the variance: it would be kept beside x.
+    centred_BxHxWxC = waiting.after(g_BxHxWxC, x_BxHxWxC).astype(jnp.float32) - mean_C
     dbias_C = jnp.sum(g_BxHxWxC, axes)
     dscale_C = jnp.sum(g_BxHxWxC * (centred_BxHxWxC * inv_std_C), axes)
     # The difference of two large operands comes last, so that it is stored and not computed again (see `transform`).
