@@ -77,3 +77,13 @@ def test_it_multiplies_16_times_where_the_sums_multiply_36_times(size):
     plain = 36 * tiles * 3 * 5  # 4 outputs of 9 taps a tile; an odd size is rounded up
     assert multiplications(equations(winograd.convolve, x, kernel)) * 36 == 16 * plain
     assert multiplications(equations(winograd.gradients, x, kernel, dy)) * 36 == 16 * 2 * plain
+
+
+def test_the_gradient_of_the_output_is_computed_once():
+    """XLA would compute it again in each of the slices that it is cut into."""
+    x, kernel, dy = example((16, 16), np.ones, batch=8, incoming=64, outgoing=64)
+
+    def gradients(x, kernel, dy, other):
+        return winograd.gradients(x, kernel, dy - other)
+    lines = jax.jit(gradients).lower(x, kernel, dy, dy).compile().as_text().splitlines()
+    assert sum("= f32[8,16,16,64]" in line and " subtract(" in line for line in lines) == 1

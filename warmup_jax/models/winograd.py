@@ -103,10 +103,15 @@ def _moved(x, axis, step):
 
 
 def _split(y_BxHxWxD):
-    """A 2x2 grid of [T, D]: the pixels by the parity of their row and column, 0 beyond an odd edge."""
+    """A 2x2 grid of [T, D]: the pixels by the parity of their row and column, 0 beyond an odd edge.
+
+    There is a row of zeros more than that takes: XLA stores what is padded, and would compute y again for each of the
+    sixteen products if all that became of it were these slices.
+    """
     _, height, width, channels = y_BxHxWxD.shape
-    padded = jnp.pad(y_BxHxWxD, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    return [[padded[:, i::2, j::2].reshape(-1, channels) for j in range(2)] for i in range(2)]
+    even = height + height % 2
+    padded = jnp.pad(y_BxHxWxD, ((0, 0), (0, even + 1 - height), (0, width % 2), (0, 0)))
+    return [[padded[:, i:even:2, j::2].reshape(-1, channels) for j in range(2)] for i in range(2)]
 
 
 def _join(grid, shape):
