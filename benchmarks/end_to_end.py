@@ -153,10 +153,9 @@ def configure(options, residency):
 
 def describe(options, folder):
     """What all processes are told; the data for torch are in `folder`. Data that are missing end the program."""
-    import jax
     import numpy as np
 
-    from warmup_jax import data, models
+    from warmup_jax import data, job
     configs = {residency: configure(options, residency) for residency in ("device", *options.residency)}
     config = configs["device"]
     try:
@@ -174,9 +173,7 @@ def describe(options, folder):
         ends = {"image": np.stack([np.full(dataset.input_shape, value, np.uint8) for value in (0, 255)])}
         black, white = np.asarray(dataset.prepare(ends | {"label": np.zeros(2)}, None, False)["inputs"])[:, 0, 0]
         described |= dict(shift=black, scale=(white - black) / 255)
-    model = models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    return described | dict(parameters=sum(leaf.size for leaf in jax.tree.leaves(params)))
+    return described | dict(parameters=job.parameters(config, dataset))
 
 
 def learning_rate(config, t):

@@ -40,7 +40,7 @@ def step_alone(config):
                                  stop=config["num_steps"])
     chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
     steps, key = np.arange(updates, dtype=np.int32), job.stream(config["seed"], job.AUGMENTATION)
-    states = plan.init(knobs)
+    states = group.init(knobs)
 
     def seconds(dispatches):
         nonlocal states

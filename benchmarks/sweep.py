@@ -125,18 +125,14 @@ def shorter(values):
 
 def describe(config, folder, smoke):
     """What all processes are told; the data for torch are in `folder`."""
-    import jax
-
     from warmup_jax import config as configuration
-    from warmup_jax import data, models, sweep
+    from warmup_jax import data, job, sweep
     dataset = data.load(**config["dataset"])
     if config["model"]["name"] == "fcn":
         save_data(dataset, folder)
-    model = models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
     changes = sweep.expand(config)
     return dict(config=config, folder=folder, changes=changes, runs=len(changes), alone=3 if smoke else ALONE,
-                parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+                parameters=job.parameters(config, dataset),
                 steps=configuration.num_steps(config, dataset.train.size))
 
 

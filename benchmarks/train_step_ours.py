@@ -25,10 +25,11 @@ def set_up(task):
     dataset = random_data(row)
     mesh = devices.mesh(1, 1, job.sharing(config, dataset))
     plan = job.make_plan(config, dataset, range(1), [{}], mesh)
-    knobs = job.Group(plan, range(1)).knobs()
+    group = job.Group(plan, range(1))
+    knobs = group.knobs()
     arrays = devices.put(dataset.train.arrays, mesh, None)
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
-    states = plan.init(knobs)
+    states = group.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)
     key = jax.random.key(0)
     pending = []

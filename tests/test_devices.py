@@ -126,9 +126,12 @@ def mesh(config, **changes):
     config = config.get_config("smoke").to_dict() | {"sweep": {"warmup_steps": (1,)}} | changes
     over = job.set_up(config).groups[0].plan.devices
     return None if over is None else dict(over.shape)
+def of_width(width):  # of two cores each has 2^15 pixels, so 2^20 parameters at the most: 0.7 and 1.2 million
+    return resnet_warmup.get_config("smoke").to_dict()["model"] | {"width": width}
 print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1027)],
       mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}),
       mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}, runs_at_once=1),
+      [mesh(resnet_warmup, batch_size=1024, model=of_width(width)) for width in (3, 4)],
       [mesh(of_kind, batch_size=1024) for of_kind in (phase_diagram, lm_warmup)], sep="\\n")
 """
 
@@ -136,7 +139,8 @@ print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1
 def test_cores_share_a_large_batch_of_a_convolutional_model():
     done = python(4, "-c", MESHES)
     assert done.stdout.splitlines() == [
-        "[None, None, {'data': 2}, {'data': 2}, None]", "{'runs': 3}", "{'data': 2}", "[None, None]"], done.stderr
+        "[None, None, {'data': 2}, {'data': 2}, None]", "{'runs': 3}", "{'data': 2}", "[{'data': 2}, None]",
+        "[None, None]"], done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 from warmup_jax import config as configuration
 from warmup_jax import data, devices, diagnostics, evaluation, models, probes, process, registry, sweep
 from warmup_jax.losses import LOSSES
-from warmup_jax.train_step import Knobs, Program, each_run, eval_step, init_state, train_chunk, updated
+from warmup_jax.train_step import Knobs, Program, TrainState, each_run, eval_step, init_state, train_chunk, updated
 
 KINDS = {"resnet": "convolutional", "fcn": "dense", "transformer": "transformer", "decoder": "transformer"}
 # On CPU the updates of these take and free so much memory that it decides how fast they are.
@@ -28,6 +28,9 @@ LARGE = 2**15  # pixels of a batch
 # operation, but few of a small convolution.
 SHARE = {("cpu", "convolutional"): LARGE} | {
     (platform, kind): 1 for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
+# Parameters for each pixel of a share, at the most. Every device has a copy of the state; of a network with so many
+# parameters, the cores share what is inside an operation as well as they would share batches.
+SHARE_PARAMETERS = {("cpu", "convolutional"): 32}
 # Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
 ALONE = {("cpu", "convolutional"): LARGE}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
@@ -80,6 +83,13 @@ class Group(NamedTuple):
     def knobs(self) -> Knobs:
         """The knobs of the lanes, with leaves [R, ...]."""
         return sweep.stack(self.lanes)
+
+    def init(self, knobs: Knobs) -> TrainState:
+        """The states before the first update. After the last group of a plan the program for them is dropped."""
+        states = self.plan.init(knobs)
+        if self.runs[-1] == self.plan.runs[-1]:
+            self.plan.init.clear_cache()
+        return states
 
 
 class Job(NamedTuple):
@@ -134,7 +144,7 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     if config["batch_size"] > dataset.train.size:
         raise ValueError(f"batch_size={config['batch_size']} is larger than the training data "
                          f"({dataset.train.size} examples)")
-    model = models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
+    model = build_model(config, dataset)
     num_steps = configuration.num_steps(config, dataset.train.size)
     of_run = [sweep.assign(config, change) for change in changes]
     knobs = [configuration.run_knobs(run, num_steps=num_steps, train_size=dataset.train.size) for run in of_run]
@@ -165,6 +175,11 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
         probe={name: compiled(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
                for name, prober in probers.items()},
         carry=compiled(lambda states: jax.vmap(partial(diagnostics.start_carries, chosen))(states.params), (0,)))
+
+
+def build_model(config: Mapping[str, Any], dataset: data.Dataset) -> models.Model:
+    """The model of a config, for what its data set holds."""
+    return models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
 
 
 def make_probers(program: Program, config: Mapping[str, Any], knobs: Knobs, model: models.Model,
@@ -202,14 +217,23 @@ def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
 
 def sharing(config: Mapping[str, Any], dataset: data.Dataset) -> int:
     """How many devices share each batch where there is but one lane for them: a divisor of its size."""
-    least = SHARE.get(platform_and_kind(config["model"]), math.inf)
-    most = min(jax.local_device_count(), pixels(config, dataset) // least)
-    return max((n for n in range(1, int(most) + 1) if config["batch_size"] % n == 0), default=1)
+    where, shared = platform_and_kind(config["model"]), pixels(config, dataset)
+    most = min(jax.local_device_count(), shared // SHARE.get(where, math.inf))
+    count = max((n for n in range(1, int(most) + 1) if config["batch_size"] % n == 0), default=1)
+    if count > 1 and parameters(config, dataset) * count > shared * SHARE_PARAMETERS.get(where, math.inf):
+        return 1
+    return count
 
 
 def pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
     """Of a batch of images; the tokens of a batch of texts."""
     return config["batch_size"] * math.prod(dataset.input_shape[:-1])
+
+
+def parameters(config: Mapping[str, Any], dataset: data.Dataset) -> int:
+    """How many numbers the model of a config learns."""
+    params, _ = jax.eval_shape(build_model(config, dataset).init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def check_optimizer(tx, chosen: Collection[str]) -> None:

@@ -82,7 +82,7 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
 def start(host: Host, group: Group, knobs: Any) -> tuple[TrainState, dict]:
     """The states before the first update, probed, and what their probes carry."""
     plan = group.plan
-    states = plan.init(knobs)
+    states = group.init(knobs)
     carries = plan.carry(states) if plan.probers else {}
     return states, probe(host, group, range(len(group.runs)), knobs, states, {}, carries, 0)
 
