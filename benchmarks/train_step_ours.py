@@ -23,7 +23,7 @@ def set_up(task):
         label_smoothing=row["label_smoothing"], chunk_steps=row["chunk_steps"] or as_trained, eval_every=100,
         checkpoint_every=100)
     dataset = random_data(row)
-    mesh = devices.mesh(1, 1, job.sharing(config, dataset))
+    mesh = devices.mesh(1, 1, job.sharing(config))
     plan = job.make_plan(config, dataset, range(1), [{}], mesh)
     group = job.Group(plan, range(1))
     knobs = group.knobs()

@@ -23,16 +23,11 @@ MUCH_MEMORY = ("convolutional",)
 # there.
 DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu", "transformer"): (10, 1)} | {
     (platform, kind): (100, 32) for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
-LARGE = 2**15  # pixels of a batch
-# Pixels or tokens of a batch for each device that shares it, at the least. On CPU the cores share what is inside an
-# operation, but few of a small convolution.
-SHARE = {("cpu", "convolutional"): LARGE} | {
-    (platform, kind): 1 for platform in ("gpu", "tpu") for kind in set(KINDS.values())}
-# Parameters for each pixel of a share, at the most. Every device has a copy of the state; of a network with so many
-# parameters, the cores share what is inside an operation as well as they would share batches.
-SHARE_PARAMETERS = {("cpu", "convolutional"): 32}
+# Platforms whose devices share the batches of a single run. On CPU they could wait for each other's sums for ever: a
+# device that waits holds a thread which the other may need (benchmarks/NOTES.md).
+SHARING = ("gpu", "tpu")
 # Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
-ALONE = {("cpu", "convolutional"): LARGE}
+ALONE = {("cpu", "convolutional"): 2**15}
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
@@ -125,7 +120,7 @@ def set_up(config: dict) -> Job:
     dataset = data.load(**config["dataset"])
     changes = sweep.expand(config)
     at_once = config["runs_at_once"] or dispatch(config["model"])[1] * jax.local_device_count()
-    mesh = devices.mesh(len(changes), at_once, sharing(config, dataset))
+    mesh = devices.mesh(len(changes), at_once, sharing(config))
     groups = []
     for static, runs in sweep.programs(config, changes):
         plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
@@ -215,14 +210,10 @@ def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
     return jax.default_backend(), registry.lookup("model", KINDS, model.get("name"))
 
 
-def sharing(config: Mapping[str, Any], dataset: data.Dataset) -> int:
+def sharing(config: Mapping[str, Any]) -> int:
     """How many devices share each batch where there is but one lane for them: a divisor of its size."""
-    where, shared = platform_and_kind(config["model"]), pixels(config, dataset)
-    most = min(jax.local_device_count(), shared // SHARE.get(where, math.inf))
-    count = max((n for n in range(1, int(most) + 1) if config["batch_size"] % n == 0), default=1)
-    if count > 1 and parameters(config, dataset) * count > shared * SHARE_PARAMETERS.get(where, math.inf):
-        return 1
-    return count
+    most = jax.local_device_count() if jax.default_backend() in SHARING else 1
+    return max(n for n in range(1, most + 1) if config["batch_size"] % n == 0)
 
 
 def pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
