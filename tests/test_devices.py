@@ -15,13 +15,12 @@ from warmup_jax import devices, logs
 ROOT = Path(__file__).parent.parent
 
 
-def python(count, *arguments):
+def python(count, *arguments, **variables):
     """Runs Python with so many devices, None: as many as the program chooses; returns the finished process."""
-    flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
-                                      "NPROC": str(4 * count)}  # threads: more than wait for sums of other devices
+    flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True, timeout=300,
-                          env=environment | flags)
+                          env=environment | flags | variables)
 
 
 def train(workdir, count, *flags):
@@ -35,7 +34,8 @@ def train_one(workdir, count, batch_size=1024):
     """One run of a small ResNet, whose batches the devices share as those of accelerators do."""
     return python(count, "-c", SHARING_TOO, "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
                   f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", f"--config.batch_size={batch_size}",
-                  "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64")
+                  "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
+                  NPROC="8")  # XLA's threads: more than can wait for the sums of other devices
 
 
 SHARING_TOO = """
