@@ -1,4 +1,4 @@
-"""Descriptions of small models that several tests start from, their inputs and parameters, and a comparison."""
+"""Descriptions of small models that several tests start from, their inputs and parameters, and what is measured of them."""
 
 import jax
 import jax.numpy as jnp
@@ -30,3 +30,9 @@ def assert_close(actual, expected, tolerance):
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+def memory_of_gradient(function, x, w):
+    """What the gradient of function(x, w) takes beside its arguments, in arrays of x's size."""
+    compiled = jax.jit(jax.grad(function, (0, 1))).lower(x, w).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / x.nbytes
