@@ -1,5 +1,7 @@
 """The hand-written gradient against automatic differentiation of the formula."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,15 @@ def formula(x, residual, scale, bias, relu):
     y = (x_float - mean) / jnp.sqrt(var + batch_norm.EPSILON) * scale + bias
     y = y if residual is None else y + residual.astype(jnp.float32)
     return (jax.nn.relu(y) if relu else y).astype(x.dtype)
+
+
+def normalize(x, residual, scale, bias, relu, parts=1):
+    """`batch_norm.normalize` of a batch in so many parts, put together again."""
+    def split(of):
+        return None if of is None else jnp.array_split(of, parts)
+
+    ys, mean, var = batch_norm.normalize(split(x), split(residual), scale, bias, relu)
+    return jnp.concatenate(ys), mean, var
 
 
 def example(*, offset=0.0, residual=True, dtype=jnp.float32, seed=0):
@@ -39,27 +50,28 @@ def value_and_grads(function, args, relu):
     return jax.jit(jax.value_and_grad(lambda args: loss(function, args, relu)))(args)
 
 
+@pytest.mark.parametrize("parts", [1, 2, 4])  # of 6; of 3 and 3; of 2, 2, 1 and 1 examples
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
-def test_value_and_gradients_equal_the_formula(relu, residual):
-    args = example(residual=residual)
-    assert_close(batch_norm.normalize(*args, relu)[0], formula(*args, relu), 1e-5)
-    assert_close(value_and_grads(batch_norm.normalize, args, relu), value_and_grads(formula, args, relu), 1e-5)
+def test_value_and_gradients_equal_the_formula(relu, residual, parts):
+    args, of_parts = example(residual=residual), partial(normalize, parts=parts)
+    assert_close(of_parts(*args, relu)[0], formula(*args, relu), 1e-5)
+    assert_close(value_and_grads(of_parts, args, relu), value_and_grads(formula, args, relu), 1e-5)
 
 
 def test_under_vmap_equals_the_formula():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[example(seed=seed) for seed in (0, 1, 2)])
-    mapped = jax.jit(jax.vmap(lambda args: value_and_grads(batch_norm.normalize, args, True)))(stacked)
+    mapped = jax.jit(jax.vmap(lambda args: value_and_grads(normalize, args, True)))(stacked)
     expected = [value_and_grads(formula, example(seed=seed), True) for seed in (0, 1, 2)]
     assert_close(mapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected), 1e-5)
 
 
 def test_bfloat16_inputs_keep_float32_statistics():
     args = example(dtype=jnp.bfloat16)
-    y, mean, var = batch_norm.normalize(*args, True)
+    y, mean, var = normalize(*args, True)
     assert y.dtype == jnp.bfloat16 and mean.dtype == var.dtype == jnp.float32
     assert_close(mean, np.mean(np.asarray(args[0], np.float64), (0, 1, 2)), 1e-6)
-    value, grads = value_and_grads(batch_norm.normalize, args, True)
+    value, grads = value_and_grads(normalize, args, True)
     assert [g.dtype for g in grads] == [a.dtype for a in args]
     wide = jax.tree.map(lambda a: a.astype(jnp.float32), args)
     expected_value, expected_grads = value_and_grads(formula, wide, True)
@@ -70,7 +82,7 @@ def test_bfloat16_inputs_keep_float32_statistics():
 @pytest.mark.parametrize("offset", [100.0, -1000.0])
 def test_large_mean_does_not_cancel_the_variance(offset):
     args = example(offset=offset)
-    y, mean, var = batch_norm.normalize(*args, False)
+    y, mean, var = normalize(*args, False)
     x = np.asarray(args[0], np.float64)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
@@ -82,23 +94,24 @@ def test_large_mean_leaves_the_gradients_as_they_are():
     x, residual, scale, bias = example()
     half = np.round(64 * x[:3]) / 64
     centred = jnp.concatenate([half, -half])  # with the offset its entries and its mean are still exact in float32
-    _, expected = value_and_grads(batch_norm.normalize, (centred, residual, scale, bias), True)
-    _, grads = value_and_grads(batch_norm.normalize, (centred + 1000, residual, scale, bias), True)
+    _, expected = value_and_grads(normalize, (centred, residual, scale, bias), True)
+    _, grads = value_and_grads(normalize, (centred + 1000, residual, scale, bias), True)
     assert_close(grads, expected, 1e-6)
 
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_nan_passes_through(relu):
     x, residual, scale, bias = example()
-    broken = batch_norm.transform(x.at[1, 2, 3, 4].set(jnp.nan), residual, bias, scale**2, scale, bias, relu)
-    whole = batch_norm.transform(x, residual, bias, scale**2, scale, bias, relu)
+    rest = [residual], bias, scale**2, scale, bias, relu
+    [broken] = batch_norm.transform([x.at[1, 2, 3, 4].set(jnp.nan)], *rest)
+    [whole] = batch_norm.transform([x], *rest)
     np.testing.assert_array_equal(broken, whole.at[1, 2, 3, 4].set(jnp.nan))
 
 
 def test_gradient_through_a_constant_channel_is_finite():
     x, residual, scale, bias = example()
     args = (x.at[..., 0].set(3.0), residual, scale, bias)
-    assert all(np.isfinite(g).all() for g in jax.tree.leaves(value_and_grads(batch_norm.normalize, args, True)))
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(value_and_grads(normalize, args, True)))
 
 
 def hessian_vector_products(function):
@@ -113,28 +126,38 @@ def hessian_vector_products(function):
 
 def test_hessian_vector_products_by_either_mode_equal_the_formulas():
     expected, _ = hessian_vector_products(formula)
-    backward, forward = hessian_vector_products(batch_norm.normalize)
+    backward, forward = hessian_vector_products(partial(normalize, parts=2))
     assert_close(backward, expected, 1e-5)
     assert_close(forward, expected, 1e-5)
 
 
+IMAGES, KERNEL = jnp.ones((8, 16, 16, 32)), jnp.ones((3, 3, 32, 32))
+
+
+def chain(x, kernel, parts=1):
+    """Six convolutions of a batch in parts, each normalised."""
+    xs = jnp.array_split(x, parts)
+    for _ in range(6):
+        xs = [convolution.convolve(x, kernel, 1) for x in xs]
+        xs, _, _ = batch_norm.normalize(xs, None, jnp.ones(32), jnp.zeros(32), True)
+    return sum(jnp.sum(x) for x in xs)
+
+
 def test_of_x_and_its_difference_from_the_mean_one_is_kept(monkeypatch):
-    """In a chain of convolutions, each normalised."""
-    x, w = jnp.ones((8, 16, 16, 32)), jnp.ones((3, 3, 32, 32))
-
-    def chain(x, w):
-        for _ in range(6):
-            x, _, _ = batch_norm.normalize(convolution.convolve(x, w, 1), None, jnp.ones(32), jnp.zeros(32), True)
-        return jnp.sum(x)
-
-    waited = memory_of_gradient(chain, x, w)
+    waited = memory_of_gradient(chain, IMAGES, KERNEL)
     monkeypatch.setattr(waiting, "after", lambda dy, x: x)
-    assert waited < memory_of_gradient(chain, x, w) - 4
+    assert waited < memory_of_gradient(chain, IMAGES, KERNEL) - 4
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_layer_keeps_its_x_and_its_y_alone(parts):
+    """And no scale of a channel for every number, which XLA shares between the sums of two parts."""
+    assert memory_of_gradient(partial(chain, parts=parts), IMAGES, KERNEL) < 6 * 2 + 2
 
 
 def test_statistics_carry_no_gradient():
     def total(args):
-        _, mean, var = batch_norm.normalize(*args, True)
+        _, mean, var = normalize(*args, True)
         return jnp.sum(mean) + jnp.sum(var)
 
     assert all((g == 0).all() for g in jax.tree.leaves(jax.grad(total)(example())))
@@ -146,10 +169,11 @@ def test_running_statistics_in_closed_form(zero_scale):
     assert (module.scale[...] == (0.0 if zero_scale else 1.0)).all() and (module.bias[...] == 0).all()
     x, residual, _, _ = example(offset=2.0)
     for _ in range(3):
-        y = module(x, train=True, relu=False, residual=residual)
+        [y] = module([x], train=True, relu=False, residuals=[residual])
     mean, var = np.mean(x, (0, 1, 2)), np.var(x, (0, 1, 2))
     np.testing.assert_allclose(module.mean[...], (1 - 0.9**3) * mean, rtol=1e-5)
     np.testing.assert_allclose(module.var[...], 0.9**3 + (1 - 0.9**3) * var, rtol=1e-5)
     np.testing.assert_allclose(y, residual + (0.0 if zero_scale else (x - mean) / np.sqrt(var + 1e-5)), atol=1e-5)
     expected = residual + module.scale[...] * (x - module.mean[...]) / np.sqrt(module.var[...] + 1e-5)
-    np.testing.assert_allclose(module(x, train=False, relu=False, residual=residual), expected, atol=1e-5)
+    [y] = module([x], train=False, relu=False, residuals=[residual])
+    np.testing.assert_allclose(y, expected, atol=1e-5)

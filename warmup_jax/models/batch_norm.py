@@ -30,78 +30,90 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x_BxHxWxC, *, train, relu, residual=None):
+    def __call__(self, xs_BxHxWxC, *, train, relu, residuals=None):
+        """Of a batch in parts, see `parts`, and of as many residuals [B, H, W, C]."""
         scale_C, bias_C, mean_C, var_C = self.scale[...], self.bias[...], self.mean[...], self.var[...]
         if not train:
-            return transform(x_BxHxWxC, residual, mean_C, var_C, scale_C, bias_C, relu)
-        y_BxHxWxC, batch_mean_C, batch_var_C = normalize(x_BxHxWxC, residual, scale_C, bias_C, relu)
+            return transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu)
+        ys_BxHxWxC, batch_mean_C, batch_var_C = normalize(xs_BxHxWxC, residuals, scale_C, bias_C, relu)
         self.mean[...] = MOMENTUM * mean_C + (1 - MOMENTUM) * batch_mean_C
         self.var[...] = MOMENTUM * var_C + (1 - MOMENTUM) * batch_var_C
-        return y_BxHxWxC
+        return ys_BxHxWxC
 
 
-def transform(x_BxHxWxC, residual_BxHxWxC, mean_C, var_C, scale_C, bias_C, relu):
-    """[relu] of (x - mean) / sqrt(var + EPSILON) scale + bias [+ residual], in the dtype of x."""
-    y_BxHxWxC = (x_BxHxWxC.astype(jnp.float32) - mean_C) * (jax.lax.rsqrt(var_C + EPSILON) * scale_C) + bias_C
-    if residual_BxHxWxC is not None:
-        y_BxHxWxC = y_BxHxWxC + residual_BxHxWxC.astype(jnp.float32)
-    if relu:
-        # A ReLU, but of two large operands for XLA:CPU, which would rather compute one of a single large operand again
-        # wherever it is used, and with it the sums of all blocks before, than store it.
-        y_BxHxWxC = jnp.where(y_BxHxWxC <= 0, 0.0, y_BxHxWxC)
-    return y_BxHxWxC.astype(x_BxHxWxC.dtype)
+def transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu):
+    """[relu] of (x - mean) / sqrt(var + EPSILON) scale + bias [+ residual] for each x, in its dtype."""
+    def of_part(x_BxHxWxC, residual_BxHxWxC=None):
+        y_BxHxWxC = (x_BxHxWxC.astype(jnp.float32) - mean_C) * (jax.lax.rsqrt(var_C + EPSILON) * scale_C) + bias_C
+        if residual_BxHxWxC is not None:
+            y_BxHxWxC = y_BxHxWxC + residual_BxHxWxC.astype(jnp.float32)
+        if relu:
+            # A ReLU, but of two large operands for XLA:CPU, which would rather compute one of a single large operand
+            # again wherever it is used, and with it the sums of all blocks before, than store it.
+            y_BxHxWxC = jnp.where(y_BxHxWxC <= 0, 0.0, y_BxHxWxC)
+        return y_BxHxWxC.astype(x_BxHxWxC.dtype)
+    return [of_part(*part) for part in (zip(xs_BxHxWxC, residuals) if residuals else zip(xs_BxHxWxC))]
 
 
-def moments(x_BxHxWxC):
-    """Mean and biased variance of each channel, in float32 and in two passes.
+def moments(xs_BxHxWxC):
+    """Mean and biased variance of each channel of a batch in parts, in float32 and in two passes.
 
     The mean of squares less the squared mean would save a pass, and lose the variance of a channel
     whose mean is large beside its spread.
     """
-    x_BxHxWxC, axes = x_BxHxWxC.astype(jnp.float32), tuple(range(x_BxHxWxC.ndim - 1))
-    mean_C = jnp.mean(x_BxHxWxC, axes)
-    return mean_C, jnp.mean(jnp.square(x_BxHxWxC - mean_C), axes)
+    xs_BxHxWxC, count = [x.astype(jnp.float32) for x in xs_BxHxWxC], _count(xs_BxHxWxC)
+    mean_C = _sum(xs_BxHxWxC) / count
+    return mean_C, _sum([jnp.square(x - mean_C) for x in xs_BxHxWxC]) / count
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def normalize(x_BxHxWxC, residual_BxHxWxC, scale_C, bias_C, relu):
-    """`transform` by the batch's own statistics, and these: (y [B, H, W, C], mean [C], var [C]).
+def normalize(xs_BxHxWxC, residuals, scale_C, bias_C, relu):
+    """`transform` by the batch's own statistics, and these: (ys, mean [C], var [C]).
 
     The gradient by hand saves passes over the activations that automatic differentiation makes. It can
     itself be differentiated, forwards or backwards, so Hessian-vector products work as `jvp` or `grad`
     of `grad`; `jvp` of the function itself does not.
     """
-    mean_C, var_C = moments(x_BxHxWxC)
-    return transform(x_BxHxWxC, residual_BxHxWxC, mean_C, var_C, scale_C, bias_C, relu), mean_C, var_C
+    mean_C, var_C = moments(xs_BxHxWxC)
+    return transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu), mean_C, var_C
 
 
-def _normalize_forward(x_BxHxWxC, residual_BxHxWxC, scale_C, bias_C, relu):
-    y_BxHxWxC, mean_C, var_C = normalize.fun(x_BxHxWxC, residual_BxHxWxC, scale_C, bias_C, relu)
+def _normalize_forward(xs_BxHxWxC, residuals, scale_C, bias_C, relu):
+    ys_BxHxWxC, mean_C, var_C = normalize.fun(xs_BxHxWxC, residuals, scale_C, bias_C, relu)
     # The sign of y stands for the mask of the ReLU: the next convolution keeps y in any case.
-    # Of the residual only its presence and dtype are used, so its values are not kept.
-    return (y_BxHxWxC, mean_C, var_C), (x_BxHxWxC, residual_BxHxWxC, y_BxHxWxC, mean_C, var_C, scale_C)
+    # Of the residuals only their presence and dtype are used, so their values are not kept.
+    return (ys_BxHxWxC, mean_C, var_C), (xs_BxHxWxC, residuals, ys_BxHxWxC, mean_C, var_C, scale_C)
 
 
 def _normalize_backward(relu, saved, cotangents):
     """With x^ = (x - mean) / std, g the cotangent of y past the ReLU and means over the batch:
     dx = scale / std (g - mean(g) - x^ mean(g x^))."""
-    x_BxHxWxC, residual_BxHxWxC, y_BxHxWxC, mean_C, var_C, scale_C = saved
-    g_BxHxWxC, _, _ = cotangents
-    g_BxHxWxC = g_BxHxWxC.astype(jnp.float32)
+    xs_BxHxWxC, residuals, ys_BxHxWxC, mean_C, var_C, scale_C = saved
+    gs_BxHxWxC = [g.astype(jnp.float32) for g in cotangents[0]]
     if relu:
-        g_BxHxWxC = jnp.where(y_BxHxWxC > 0, g_BxHxWxC, 0.0)
-    axes, count = tuple(range(x_BxHxWxC.ndim - 1)), x_BxHxWxC.size // x_BxHxWxC.shape[-1]
-    inv_std_C = jax.lax.rsqrt(var_C + EPSILON)
+        gs_BxHxWxC = [jnp.where(y > 0, g, 0.0) for y, g in zip(ys_BxHxWxC, gs_BxHxWxC)]
     # The forward pass has the same difference for the variance: it would be kept beside x.
-    centred_BxHxWxC = waiting.after(g_BxHxWxC, x_BxHxWxC).astype(jnp.float32) - mean_C
-    dbias_C = jnp.sum(g_BxHxWxC, axes)
-    dscale_C = jnp.sum(g_BxHxWxC * (centred_BxHxWxC * inv_std_C), axes)
+    centred_BxHxWxC = [waiting.after(g, x).astype(jnp.float32) - mean_C for x, g in zip(xs_BxHxWxC, gs_BxHxWxC)]
+    inv_std_C, count = jax.lax.rsqrt(var_C + EPSILON), _count(xs_BxHxWxC)
+    dbias_C = _sum(gs_BxHxWxC)
+    dscale_C = inv_std_C * _sum([g * centred for g, centred in zip(gs_BxHxWxC, centred_BxHxWxC)])
     # The difference of two large operands comes last, so that it is stored and not computed again (see `transform`).
     factor_C = scale_C * inv_std_C
-    dx_BxHxWxC = factor_C * g_BxHxWxC - (centred_BxHxWxC * (factor_C * inv_std_C * dscale_C / count)
-                                         + factor_C * dbias_C / count)
-    dresidual = None if residual_BxHxWxC is None else g_BxHxWxC.astype(residual_BxHxWxC.dtype)
-    return dx_BxHxWxC.astype(x_BxHxWxC.dtype), dresidual, dscale_C, dbias_C
+    of_centred_C, of_all_C = factor_C * inv_std_C * dscale_C / count, factor_C * dbias_C / count
+    dxs_BxHxWxC = [(factor_C * g - (centred * of_centred_C + of_all_C)).astype(x.dtype)
+                   for x, g, centred in zip(xs_BxHxWxC, gs_BxHxWxC, centred_BxHxWxC)]
+    dresiduals = residuals and [g.astype(residual.dtype) for g, residual in zip(gs_BxHxWxC, residuals)]
+    return dxs_BxHxWxC, dresiduals, dscale_C, dbias_C
 
 
 normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _sum(xs_BxHxWxC):
+    """Over all axes of all parts but the last: [C]."""
+    return sum(jnp.sum(x, tuple(range(x.ndim - 1))) for x in xs_BxHxWxC)
+
+
+def _count(xs_BxHxWxC):
+    """The numbers of a channel in all parts."""
+    return sum(x.size // x.shape[-1] for x in xs_BxHxWxC)

@@ -34,8 +34,10 @@ class Conv(nnx.Module):
         init = jax.nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         self.kernel = nnx.Param(init(rngs.params(), (size, size, incoming, outgoing), jnp.float32))
 
-    def __call__(self, x_BxHxWxC):
-        return convolve(x_BxHxWxC.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
+    def __call__(self, xs_BxHxWxC):
+        """Of a batch in parts, see `parts`."""
+        kernel_KxKxCxD = self.kernel[...].astype(self.dtype)
+        return [convolve(x.astype(self.dtype), kernel_KxKxCxD, self.stride) for x in xs_BxHxWxC]
 
 
 def convolve(x_BxHxWxC, kernel_KxKxCxD, stride):
@@ -144,9 +146,8 @@ def in_parts(x_BxHxWxC, dy_BxHxWxD, kernel_KxKxCxD, stride):
 
     def gradient(x, dy):
         return jax.linear_transpose(lambda kernel: direct(x, kernel, stride), kernel_KxKxCxD)(dy)[0]
-    # Part i has the examples i, i + parts, ..: of every device as many, where devices share the batch.
-    x, dy = [of.reshape(batch // parts, parts, *of.shape[1:]) for of in (x_BxHxWxC, dy_BxHxWxD)]
-    return sum(gradient(x[:, i], dy[:, i]) for i in range(parts))
+    x, dy = [of.reshape(parts, batch // parts, *of.shape[1:]) for of in (x_BxHxWxC, dy_BxHxWxD)]
+    return sum(gradient(x[i], dy[i]) for i in range(parts))
 
 
 def patches(x_BxHxWxC, dy_BxHxWxD, size, stride):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from warmup_jax.models import parts
 from warmup_jax.models.batch_norm import BatchNorm
 from warmup_jax.models.convolution import Conv
 from warmup_jax.models.seen import ignore
@@ -67,15 +68,15 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(incoming, num_classes, kernel_init=jax.nn.initializers.normal(0.01), rngs=rngs)
 
     def __call__(self, image_BxHxWxC, *, train, key, note=ignore):
-        x_BxHxWxC = self.stem(image_BxHxWxC.astype(self.dtype))
-        x_BxHxWxC = self.stem_norm(x_BxHxWxC, train=train, relu=True)
-        note("stem", "output", x_BxHxWxC)
-        note("stem", "relu", x_BxHxWxC)
+        xs_BxHxWxC = self.stem(parts.split(image_BxHxWxC.astype(self.dtype)))
+        xs_BxHxWxC = self.stem_norm(xs_BxHxWxC, train=train, relu=True)
+        note("stem", "output", parts.join(xs_BxHxWxC))
+        note("stem", "relu", parts.join(xs_BxHxWxC))
         if self.downsample:
-            x_BxHxWxC = nnx.max_pool(x_BxHxWxC, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            xs_BxHxWxC = [nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) for x in xs_BxHxWxC]
         for name in self.block_names:
-            x_BxHxWxC = getattr(self, name)(x_BxHxWxC, train=train, name=name, note=note)
-        feature_BxC = jnp.mean(x_BxHxWxC.astype(jnp.float32), axis=(1, 2))
+            xs_BxHxWxC = getattr(self, name)(xs_BxHxWxC, train=train, name=name, note=note)
+        feature_BxC = parts.join([jnp.mean(x.astype(jnp.float32), axis=(1, 2)) for x in xs_BxHxWxC])
         logits_BxK = self.head(feature_BxC)
         note("head", "output", logits_BxK)
         return logits_BxK
@@ -100,18 +101,18 @@ class Block(nnx.Module):
             setattr(self, f"norm{i}", BatchNorm(outgoing, zero_scale=zero_gamma and i == len(layers)))
             incoming = outgoing
 
-    def __call__(self, x_BxHxWxC, *, train, name, note):
+    def __call__(self, xs_BxHxWxC, *, train, name, note):
         if self.project:
-            shortcut_BxHxWxC = self.shortcut_norm(self.shortcut(x_BxHxWxC), train=train, relu=False)
+            shortcuts = self.shortcut_norm(self.shortcut(xs_BxHxWxC), train=train, relu=False)
         else:
-            shortcut_BxHxWxC = subsample(x_BxHxWxC, self.stride, self.outgoing)
+            shortcuts = [subsample(x, self.stride, self.outgoing) for x in xs_BxHxWxC]
         for i in range(1, self.num_layers + 1):
-            residual = shortcut_BxHxWxC if i == self.num_layers else None
-            x_BxHxWxC = getattr(self, f"conv{i}")(x_BxHxWxC)
-            x_BxHxWxC = getattr(self, f"norm{i}")(x_BxHxWxC, train=train, relu=True, residual=residual)
-            note(name if i == self.num_layers else f"{name}.norm{i}", "relu", x_BxHxWxC)
-        note(name, "output", x_BxHxWxC)
-        return x_BxHxWxC
+            residuals = shortcuts if i == self.num_layers else None
+            xs_BxHxWxC = getattr(self, f"conv{i}")(xs_BxHxWxC)
+            xs_BxHxWxC = getattr(self, f"norm{i}")(xs_BxHxWxC, train=train, relu=True, residuals=residuals)
+            note(name if i == self.num_layers else f"{name}.norm{i}", "relu", parts.join(xs_BxHxWxC))
+        note(name, "output", parts.join(xs_BxHxWxC))
+        return xs_BxHxWxC
 
 
 def subsample(x_BxHxWxC, stride, channels):

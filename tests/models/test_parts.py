@@ -1,0 +1,55 @@
+"""A batch in halves gives what the whole gives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from toymodels import assert_close
+from warmup_jax.models import parts
+
+
+def images(batch, dtype=jnp.float32, size=8):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), dtype)
+
+
+@pytest.mark.parametrize("batch, halves", [(1, [1]), (3, [3]), (4, [2, 2]), (7, [3, 4])])
+def test_a_batch_of_enough_pixels_is_split(monkeypatch, batch, halves):
+    monkeypatch.setattr(parts, "PIXELS", 4 * 8 * 8)
+    split = parts.split(images(batch))
+    assert [len(part) for part in split] == halves
+    np.testing.assert_array_equal(parts.join(split), images(batch))
+
+
+def test_one_image_is_not_split(monkeypatch):
+    monkeypatch.setattr(parts, "PIXELS", 1)
+    assert len(parts.split(images(1))) == 1
+
+
+def test_what_xla_computes_by_itself_is_not_split(monkeypatch):
+    monkeypatch.setattr(parts, "PIXELS", 1)
+    assert len(parts.split(images(4, jnp.bfloat16))) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert len(parts.split(images(4))) == 1
+
+
+@pytest.mark.parametrize(
+    "size, changes", [(8, {}), (32, dict(form="imagenet", depth=18, width=0.1, shortcut="B", stem="7x7"))]
+)
+@pytest.mark.parametrize("train", [False, True])
+def test_the_halves_of_a_batch_give_what_the_whole_gives(small_resnet, random_params, quick_jit, monkeypatch, size,
+                                                          changes, train):
+    model, image = small_resnet(**changes), images(7, size=size)
+    params, (_, stats) = random_params(model), quick_jit(model.init)(jax.random.key(0))
+
+    def results(params):
+        def loss(params):
+            logits, new_stats = model.apply(params, stats, image, train=train, key=None)
+            return jnp.mean(jnp.square(logits - 1)), (logits, new_stats)
+        return jax.value_and_grad(loss, has_aux=True)(params), model.observe(params, stats, image, train=train)
+
+    whole = quick_jit(results)(params)
+    monkeypatch.setattr(parts, "PIXELS", 1)
+    halves = quick_jit(lambda params: results(params))(params)  # another function: not from the cache
+    assert_close(halves, whole, 1e-4)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (halves, whole))))  # they were computed otherwise
