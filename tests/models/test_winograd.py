@@ -79,6 +79,12 @@ def test_it_multiplies_16_times_where_the_sums_multiply_36_times(size):
     assert multiplications(equations(winograd.gradients, x, kernel, dy)) * 36 == 16 * 2 * plain
 
 
+def test_the_products_of_a_row_of_a_tile_are_one():
+    x, kernel, dy = example((4, 6), np.ones)
+    for count, function, args in (4, winograd.convolve, (x, kernel)), (8, winograd.gradients, (x, kernel, dy)):
+        assert [each.primitive.name for each in equations(function, *args)].count("dot_general") == count
+
+
 def test_the_gradient_of_the_output_is_computed_once():
     """XLA would compute it again in each of the slices that it is cut into."""
     x, kernel, dy = example((16, 16), np.ones, batch=8, incoming=64, outgoing=64)

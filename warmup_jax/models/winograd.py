@@ -14,22 +14,24 @@ A grid is a nested list, grid[i][j] the array of row i and column j of a tile; T
 import jax.numpy as jnp
 from jax import lax
 
+# Which pixels of tiles the two pixels at the place of a tile are, along one axis: (pixel, how many places further).
+# Tiles have four pixels, share two with the next, and begin in the padding.
+MET_BY = ((1, 0), (3, -1)), ((2, 0), (0, 1))
+
 
 def convolve(x_BxHxWxC, kernel_3x3xCxD):
     """The convolution of stride 1, the image padded by a pixel of zeros on each side: [B, H, W, D]."""
-    products = _zip(jnp.matmul, _image_to_tiles(x_BxHxWxC), _kernel_to_tiles(kernel_3x3xCxD))
+    products = _by_rows(jnp.matmul, _image_to_tiles(x_BxHxWxC), _kernel_to_tiles(kernel_3x3xCxD))
     return _join(_both(_a_adjoint, _a_adjoint, products), x_BxHxWxC.shape)
 
 
 def gradients(x_BxHxWxC, kernel_3x3xCxD, dy_BxHxWxD):
     """The gradients of image and kernel from that of `convolve`."""
     d_products = _both(_a, _a, _split(dy_BxHxWxD))
-    d_image = _zip(lambda d, kernel: d @ kernel.T, d_products, _kernel_to_tiles(kernel_3x3xCxD))
-    d_kernel = _zip(lambda image, d: image.T @ d, _image_to_tiles(x_BxHxWxC), d_products)
-    batch, height, width, channels = x_BxHxWxC.shape
-    d_image = [[d.reshape(batch, -(-height // 2), -(-width // 2), channels) for d in row] for row in d_image]
-    dx_BxHxWxC = _join(_both(_overlap(1), _overlap(2), d_image), x_BxHxWxC.shape)
-    return dx_BxHxWxC, jnp.stack([jnp.stack(row) for row in _both(_g_adjoint, _g_adjoint, d_kernel)])
+    d_image = _by_rows(lambda d, kernel: d @ kernel.mT, d_products, _kernel_to_tiles(kernel_3x3xCxD))
+    d_kernel = _by_rows(lambda image, d: image.mT @ d, _image_to_tiles(x_BxHxWxC), d_products)
+    return (_tiles_to_image(_both(_b, _b, d_image), x_BxHxWxC.shape),
+            jnp.stack([jnp.stack(row) for row in _both(_g_adjoint, _g_adjoint, d_kernel)]))
 
 
 def _image_to_tiles(x_BxHxWxC):
@@ -51,8 +53,10 @@ def _both(along_columns, along_rows, grid):
     return [along_rows(row) for row in zip(*columns)]
 
 
-def _zip(function, grid, other):
-    return [[function(a, b) for a, b in zip(row, others)] for row, others in zip(grid, other)]
+def _by_rows(product, grid, other):
+    """The grid of the products of two grids' elements. Those of a row are one for XLA, or most of what it compiles for
+    a network would be sixteenths of products."""
+    return [list(product(jnp.stack(row), jnp.stack(others))) for row, others in zip(grid, other)]
 
 
 def _a(y):
@@ -81,25 +85,18 @@ def _g_adjoint(v):
     return v[0] + mean, (v[1] - v[2]) / 2, v[3] + mean
 
 
-def _overlap(axis):
-    """The adjoint of cutting tiles along an axis: neighbours share two pixels, whose gradients add up.
-
-    Of the two pixels at the place of tile t, the first is the second of tile t and the last of the one before, the
-    other is the third of tile t and the first of the one after.
-    """
-    def add(u):
-        first, second, third, last = _b(u)
-        return second + _moved(last, axis, -1), third + _moved(first, axis, 1)
-    return add
+def _tiles_to_image(grid, shape):
+    """The adjoint of cutting an image [B, H, W, C] into tiles, a 4x4 grid of [T, C]: where they overlap they add up."""
+    batch, height, width, channels = shape
+    tiles = [[u.reshape(batch, -(-height // 2), -(-width // 2), channels) for u in row] for row in grid]
+    return _join([[sum(_moved(tiles[i][j], down, right) for i, down in rows for j, right in columns)
+                   for columns in MET_BY] for rows in MET_BY], shape)
 
 
-def _moved(x, axis, step):
-    """x at the place `step` further along an axis, 0 beyond its end."""
-    length = x.shape[axis]
-    beyond = jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))
-    if step > 0:
-        return jnp.concatenate([lax.slice_in_dim(x, 1, length, axis=axis), beyond], axis)
-    return jnp.concatenate([beyond, lax.slice_in_dim(x, 0, length - 1, axis=axis)], axis)
+def _moved(x_BxPxQxC, down, right):
+    """What is that many places further, 0 beyond the edges."""
+    return lax.pad(x_BxPxQxC, jnp.zeros([], x_BxPxQxC.dtype),
+                   [(0, 0, 0), (-down, down, 0), (-right, right, 0), (0, 0, 0)])
 
 
 def _split(y_BxHxWxD):
