@@ -31,7 +31,7 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(channels))
 
     def __call__(self, xs_BxHxWxC, *, train, relu, residuals=None):
-        """Of a batch in parts, see `parts`, and of as many residuals [B, H, W, C]."""
+        """Of a batch as a list, see `halves`, and of as many residuals [B, H, W, C]."""
         scale_C, bias_C, mean_C, var_C = self.scale[...], self.bias[...], self.mean[...], self.var[...]
         if not train:
             return transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu)
@@ -43,7 +43,7 @@ class BatchNorm(nnx.Module):
 
 def transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu):
     """[relu] of (x - mean) / sqrt(var + EPSILON) scale + bias [+ residual] for each x, in its dtype."""
-    def of_part(x_BxHxWxC, residual_BxHxWxC=None):
+    def of_one(x_BxHxWxC, residual_BxHxWxC):
         y_BxHxWxC = (x_BxHxWxC.astype(jnp.float32) - mean_C) * (jax.lax.rsqrt(var_C + EPSILON) * scale_C) + bias_C
         if residual_BxHxWxC is not None:
             y_BxHxWxC = y_BxHxWxC + residual_BxHxWxC.astype(jnp.float32)
@@ -52,11 +52,11 @@ def transform(xs_BxHxWxC, residuals, mean_C, var_C, scale_C, bias_C, relu):
             # again wherever it is used, and with it the sums of all blocks before, than store it.
             y_BxHxWxC = jnp.where(y_BxHxWxC <= 0, 0.0, y_BxHxWxC)
         return y_BxHxWxC.astype(x_BxHxWxC.dtype)
-    return [of_part(*part) for part in (zip(xs_BxHxWxC, residuals) if residuals else zip(xs_BxHxWxC))]
+    return list(map(of_one, xs_BxHxWxC, residuals or [None] * len(xs_BxHxWxC)))
 
 
 def moments(xs_BxHxWxC):
-    """Mean and biased variance of each channel of a batch in parts, in float32 and in two passes.
+    """Mean and biased variance of each channel of all x together, in float32 and in two passes.
 
     The mean of squares less the squared mean would save a pass, and lose the variance of a channel
     whose mean is large beside its spread.
@@ -110,10 +110,10 @@ normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _sum(xs_BxHxWxC):
-    """Over all axes of all parts but the last: [C]."""
+    """Of all x over all axes but the last: [C]."""
     return sum(jnp.sum(x, tuple(range(x.ndim - 1))) for x in xs_BxHxWxC)
 
 
 def _count(xs_BxHxWxC):
-    """The numbers of a channel in all parts."""
+    """The numbers of a channel in all x."""
     return sum(x.size // x.shape[-1] for x in xs_BxHxWxC)

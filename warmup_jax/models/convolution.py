@@ -35,7 +35,7 @@ class Conv(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (size, size, incoming, outgoing), jnp.float32))
 
     def __call__(self, xs_BxHxWxC):
-        """Of a batch in parts, see `parts`."""
+        """Of a batch as a list, see `halves`."""
         kernel_KxKxCxD = self.kernel[...].astype(self.dtype)
         return [convolve(x.astype(self.dtype), kernel_KxKxCxD, self.stride) for x in xs_BxHxWxC]
 

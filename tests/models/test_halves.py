@@ -6,31 +6,31 @@ import numpy as np
 import pytest
 
 from toymodels import assert_close
-from warmup_jax.models import parts
+from warmup_jax.models import halves
 
 
 def images(batch, dtype=jnp.float32, size=8):
     return jnp.asarray(np.random.default_rng(0).normal(size=(batch, size, size, 3)), dtype)
 
 
-@pytest.mark.parametrize("batch, halves", [(1, [1]), (3, [3]), (4, [2, 2]), (7, [3, 4])])
-def test_a_batch_of_enough_pixels_is_split(monkeypatch, batch, halves):
-    monkeypatch.setattr(parts, "PIXELS", 4 * 8 * 8)
-    split = parts.split(images(batch))
-    assert [len(part) for part in split] == halves
-    np.testing.assert_array_equal(parts.join(split), images(batch))
+@pytest.mark.parametrize("batch, sizes", [(1, [1]), (3, [3]), (4, [2, 2]), (7, [3, 4])])
+def test_a_batch_of_enough_pixels_is_split(monkeypatch, batch, sizes):
+    monkeypatch.setattr(halves, "PIXELS", 4 * 8 * 8)
+    split = halves.split(images(batch))
+    assert [len(half) for half in split] == sizes
+    np.testing.assert_array_equal(halves.join(split), images(batch))
 
 
 def test_one_image_is_not_split(monkeypatch):
-    monkeypatch.setattr(parts, "PIXELS", 1)
-    assert len(parts.split(images(1))) == 1
+    monkeypatch.setattr(halves, "PIXELS", 1)
+    assert len(halves.split(images(1))) == 1
 
 
 def test_what_xla_computes_by_itself_is_not_split(monkeypatch):
-    monkeypatch.setattr(parts, "PIXELS", 1)
-    assert len(parts.split(images(4, jnp.bfloat16))) == 1
+    monkeypatch.setattr(halves, "PIXELS", 1)
+    assert len(halves.split(images(4, jnp.bfloat16))) == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert len(parts.split(images(4))) == 1
+    assert len(halves.split(images(4))) == 1
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_halves_of_a_batch_give_what_the_whole_gives(small_resnet, random_pa
         return jax.value_and_grad(loss, has_aux=True)(params), model.observe(params, stats, image, train=train)
 
     whole = quick_jit(results)(params)
-    monkeypatch.setattr(parts, "PIXELS", 1)
-    halves = quick_jit(lambda params: results(params))(params)  # another function: not from the cache
-    assert_close(halves, whole, 1e-4)
-    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (halves, whole))))  # they were computed otherwise
+    monkeypatch.setattr(halves, "PIXELS", 1)
+    split = quick_jit(lambda params: results(params))(params)  # another function: not from the cache
+    assert_close(split, whole, 1e-4)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (split, whole))))  # they were computed otherwise
