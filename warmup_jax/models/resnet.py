@@ -68,14 +68,15 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(incoming, num_classes, kernel_init=jax.nn.initializers.normal(0.01), rngs=rngs)
 
     def __call__(self, image_BxHxWxC, *, train, key, note=ignore):
+        note_all = halves.joining(note)
         xs_BxHxWxC = self.stem(halves.split(image_BxHxWxC.astype(self.dtype)))
         xs_BxHxWxC = self.stem_norm(xs_BxHxWxC, train=train, relu=True)
-        note("stem", "output", halves.join(xs_BxHxWxC))
-        note("stem", "relu", halves.join(xs_BxHxWxC))
+        note_all("stem", "output", xs_BxHxWxC)
+        note_all("stem", "relu", xs_BxHxWxC)
         if self.downsample:
             xs_BxHxWxC = [nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) for x in xs_BxHxWxC]
         for name in self.block_names:
-            xs_BxHxWxC = getattr(self, name)(xs_BxHxWxC, train=train, name=name, note=note)
+            xs_BxHxWxC = getattr(self, name)(xs_BxHxWxC, train=train, name=name, note=note_all)
         feature_BxC = halves.join([jnp.mean(x.astype(jnp.float32), axis=(1, 2)) for x in xs_BxHxWxC])
         logits_BxK = self.head(feature_BxC)
         note("head", "output", logits_BxK)
@@ -110,8 +111,8 @@ class Block(nnx.Module):
             residuals = shortcuts if i == self.num_layers else None
             xs_BxHxWxC = getattr(self, f"conv{i}")(xs_BxHxWxC)
             xs_BxHxWxC = getattr(self, f"norm{i}")(xs_BxHxWxC, train=train, relu=True, residuals=residuals)
-            note(name if i == self.num_layers else f"{name}.norm{i}", "relu", halves.join(xs_BxHxWxC))
-        note(name, "output", halves.join(xs_BxHxWxC))
+            note(name if i == self.num_layers else f"{name}.norm{i}", "relu", xs_BxHxWxC)
+        note(name, "output", xs_BxHxWxC)
         return xs_BxHxWxC
 
 
