@@ -30,10 +30,10 @@ def train(workdir, count, *flags):
                   *flags)
 
 
-def train_one(workdir, count, batch_size=1024):
+def train_one(workdir, count):
     """One run of a small ResNet, whose batches the devices share as those of accelerators do."""
     return python(count, "-c", SHARING_TOO, "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
-                  f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", f"--config.batch_size={batch_size}",
+                  f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", "--config.batch_size=64",
                   "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
                   NPROC="8")  # XLA's threads: more than can wait for the sums of other devices
 

@@ -4,6 +4,8 @@ Importing this module defines the flags.
 """
 
 import ast
+import atexit
+import gc
 import sys
 from pathlib import Path
 
@@ -28,6 +30,7 @@ CONFIG = config_flags.DEFINE_config_file(
 def run(main):
     """Parses the command line, calls `main()` and ends the process."""
     sys.unraisablehook = _ignore_closed_loops
+    atexit.register(gc.freeze)  # or Python would search all of JAX for garbage as it ends: half a second
     app.run(lambda argv: main(), flags_parser=_parse)
 
 

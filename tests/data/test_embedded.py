@@ -13,17 +13,28 @@ def test_digits_are_scikit_learns():
     images, labels = datasets.load_digits(return_X_y=True)
     expected = np.sort(np.c_[np.round(images * 255 / 16), labels].astype(int), axis=0)
     parts = embedded.digits()
-    assert [len(part["label"]) for part in parts] == [1437, 360]
-    got = np.concatenate([np.c_[p["image"].reshape(-1, 64), p["label"]] for p in parts])
+    assert [len(parts[f"{part}_label"]) for part in ("train", "test")] == [1437, 360]
+    got = np.concatenate([np.c_[parts[f"{part}_image"].reshape(-1, 64), parts[f"{part}_label"]]
+                          for part in ("train", "test")])
     np.testing.assert_array_equal(np.sort(got.astype(int), axis=0), expected)
-    assert parts[0]["image"].dtype == np.uint8 and parts[0]["label"].dtype == np.int32
+    assert parts["train_image"].dtype == np.uint8 and parts["train_label"].dtype == np.int32
 
 
 def test_digits_split_is_fixed_and_stratified():
-    (train, test), (again, _) = embedded.digits(), embedded.digits()
-    np.testing.assert_array_equal(train["image"], again["image"])
-    share = np.bincount(test["label"]) / np.bincount(np.r_[train["label"], test["label"]])
+    parts, again = embedded.digits(), embedded.digits()
+    np.testing.assert_array_equal(parts["train_image"], again["train_image"])
+    share = np.bincount(parts["test_label"]) / np.bincount(np.r_[parts["test_label"], parts["train_label"]])
     assert np.all(abs(share - 360 / 1797) < 0.01)
+
+
+def test_digits_are_read_without_scikit_learn_the_second_time(array_cache, monkeypatch):
+    first = data.load(name="digits").train.arrays
+    monkeypatch.setattr(embedded, "digits", None)
+    for residency in ("device", "stream"):
+        found = data.load(name="digits", residency=residency).train.read(np.arange(1437))
+        assert sorted(found) == ["image", "label"]
+        for key, array in found.items():
+            np.testing.assert_array_equal(array, first[key])
 
 
 def test_digits_constants_are_those_of_the_training_pixels():

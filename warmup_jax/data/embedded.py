@@ -12,7 +12,7 @@ def digits():
     """The UCI handwritten digits of scikit-learn: 1,437 to train on, 360 to test.
 
     Returns:
-      Two dicts {"image": uint8 [N, 8, 8, 1] in 0..255, "label": int32 [N]}; a fixed
+      A dict of image uint8 [N, 8, 8, 1] in 0..255 and label int32 [N], named "train_..." and "test_...": a fixed
       split with all classes in proportion.
     """
     from sklearn.datasets import load_digits
@@ -25,7 +25,8 @@ def digits():
     train, test = train_test_split(
         np.arange(len(labels)), test_size=360, stratify=labels, random_state=0
     )
-    return tuple({"image": images[part], "label": labels[part]} for part in (train, test))
+    return {f"{part}_{key}": array[chosen] for part, chosen in (("train", train), ("test", test))
+            for key, array in (("image", images), ("label", labels))}
 
 
 # Of the numbers with 1, 2, ... digits: how many to train on and how many to test on.
