@@ -132,15 +132,15 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
     config = small("sgd", chosen, model=model, num_steps=1, eval_every=1, checkpoint_every=1, label_smoothing=0.1)
     experiment.run(config, tmp_path / "run")
     one = job.set_up(config)
-    prober, dataset = one.groups[0].plan.probers["sharpness"], one.dataset
-    params, stats = jax.jit(prober.program.init)(jax.random.fold_in(jax.random.key(0), 0))
-    flat, unravel = ravel_pytree(params)
+    (group,), dataset = one.groups, one.dataset
+    prober, start = group.plan.probers["sharpness"], jax.tree.map(lambda leaf: leaf[0], group.init(group.knobs()))
+    flat, unravel = ravel_pytree(start.params)
     index = data.batch_index(0, 0, dataset.train.size, 16)
     batch = dataset.prepare({key: jnp.asarray(array[index]) for key, array in dataset.train.arrays.items()}, None, False)
 
     def gradient(w):
         def loss(w):
-            logits, _ = prober.program.apply(unravel(w), stats, batch["inputs"], train=True, key=None)
+            logits, _ = prober.program.apply(unravel(w), start.stats, batch["inputs"], train=True, key=None)
             total, _, weight = losses.sums(prober.program.loss, logits, batch, 0.1)
             return total / weight
         return jax.grad(loss)(w)
