@@ -130,7 +130,7 @@ def test_closed_form(warmup, schedule, combination):
 def test_closed_form_in_double_precision(warmup, schedule, combination, x64):
     for length in (0, 1, 10):
         rate = build(warmup, schedule, combination, length)
-        got = rate(jnp.array(times(length)))
+        got = jax.jit(rate)(jnp.array(times(length)))
         assert got.dtype == jnp.float64
         want = [expected(warmup, schedule, combination, length, t) for t in times(length)]
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
