@@ -96,13 +96,15 @@ def test_number_words_as_a_set():
     assert back.texts.source_texts == dataset.texts.references
 
 
-def test_number_words_without_num2words(monkeypatch):
+@pytest.mark.parametrize("task, name, package",
+                         [("images", "digits", "scikit-learn"), ("translation", "number_words", "num2words")])
+def test_without_the_package_of_a_set(task, name, package, monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
-    with pytest.raises(ValueError, match="number_words.*needs the package num2words"):
-        data.load(task="translation", name="number_words")
+    with pytest.raises(ValueError, match=f"{name}.*needs the package {package}"):
+        data.load(task=task, name=name)
 
 
 def test_pydoc_is_the_documentation_of_this_python():

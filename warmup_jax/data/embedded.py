@@ -6,6 +6,20 @@ import importlib.metadata
 import numpy as np
 
 from warmup_jax.data import corpora
+from warmup_jax.data.known import DATASETS
+
+
+def version(name):
+    """Of the package that the set comes with.
+
+    Raises:
+      ValueError: the package is not installed.
+    """
+    package = DATASETS[name].package
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        raise ValueError(f"data set {name!r} needs the package {package}: install requirements.txt") from None
 
 
 def digits():
@@ -51,8 +65,8 @@ def number_words():
         corpora.in_memory(len(part), functools.partial(_in_words, tuple(part.tolist())))
         for part in (train, test)
     )
-    version = corpora.fingerprint("number_words", _NUMBERS, _num2words_version())
-    return corpora.Corpora(train, test, version, bleu_tokenize="char")
+    fingerprint = corpora.fingerprint("number_words", _NUMBERS, version("number_words"))
+    return corpora.Corpora(train, test, fingerprint, bleu_tokenize="char")
 
 
 def numbers():
@@ -99,15 +113,6 @@ def _thousands_and_rest(language):
 
     words = functools.cache(functools.partial(num2words, lang=language))
     return lambda a, b: [words(n) for n in (1000 * a, b) if n] or [words(0)]
-
-
-def _num2words_version():
-    try:
-        return importlib.metadata.version("num2words")
-    except importlib.metadata.PackageNotFoundError:
-        raise ValueError(
-            "data set 'number_words' needs the package num2words: install requirements.txt"
-        ) from None
 
 
 def pydoc():

@@ -1,7 +1,6 @@
 """Image classification sets: the embedded digits, and what TFDS has prepared."""
 
 import functools
-import importlib.metadata
 
 import numpy as np
 
@@ -33,7 +32,7 @@ def load(*, name, data_dir=None, residency="auto", augment="none", image_size=No
       A Dataset.
 
     Raises:
-      ValueError: an argument or the set's content cannot be used.
+      ValueError: an argument or the set's content cannot be used, or scikit-learn, which has the digits, is missing.
       FileNotFoundError: the set is not on disk; the message says how to prepare it.
     """
     dataset.check(residency, workers)
@@ -51,7 +50,7 @@ def _digits(residency, image_size):
         raise ValueError(f"image_size must be None for 'digits', got {image_size}")
     residency = "device" if residency == "auto" else residency
     # From the cache, as scikit-learn takes a second to import.
-    arrays = cache.arrays(f"digits-{_DIGITS}-{importlib.metadata.version('scikit-learn')}", embedded.digits)
+    arrays = cache.arrays(f"digits-{_DIGITS}-{embedded.version('digits')}", embedded.digits)
     train, test = (dataset.stored_split(arrays, part, residency) for part in ("train", "test"))
     known = DATASETS["digits"]
     return train, test, 10, (8, 8, 1), residency, known.mean, known.std
