@@ -43,12 +43,23 @@ class Attention(nnx.Module):
         """Attention to the keys and values of a memory."""
         return self._attend(self._queries(x_BxTxD, None), keys_BxSxHxK, values_BxSxHxK, mask_BxTxS)
 
+    def recall(self, x_Bx1xD, kept, mask_Bx1xS, rotation=None):
+        """Attention of one position to what is `kept`."""
+        keys_BxSxHxK, values_BxSxHxK = kept["keys"].transpose(0, 3, 1, 2), kept["values"].swapaxes(1, 2)
+        return self._attend(self._queries(x_Bx1xD, rotation), keys_BxSxHxK, values_BxSxHxK, mask_Bx1xS)
+
     def extend(self, x_Bx1xD, cache, position, rotation):
         """Self-attention of one position to the cache's earlier ones and itself: (y [B, 1, D], the longer cache)."""
-        new = dict(zip(("keys", "values"), self.keys_values(x_Bx1xD, rotation)))
-        cache = {name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=1) for name in new}
-        mask_1x1xL = (jnp.arange(cache["keys"].shape[1]) <= position)[None, None]
-        return self._attend(self._queries(x_Bx1xD, rotation), cache["keys"], cache["values"], mask_1x1xL), cache
+        new = self.kept(x_Bx1xD, rotation)
+        cache = {name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=axis)
+                 for name, axis in (("keys", 3), ("values", 2))}
+        mask_1x1xL = (jnp.arange(cache["keys"].shape[3]) <= position)[None, None]
+        return self.recall(x_Bx1xD, cache, mask_1x1xL, rotation), cache
+
+    def kept(self, x_BxSxD, rotation=None):
+        """What decoding keeps of x: keys [B, H, K, S] and values [B, H, S, K], as the products of each step read them."""
+        keys_BxSxHxK, values_BxSxHxK = self.keys_values(x_BxSxD, rotation)
+        return {"keys": keys_BxSxHxK.transpose(0, 2, 3, 1), "values": values_BxSxHxK.swapaxes(1, 2)}
 
     def keys_values(self, x_BxSxD, rotation=None):
         """([B, S, H, K], [B, S, H, K]): what queries meet and what they get."""
@@ -69,6 +80,13 @@ class Attention(nnx.Module):
         kind = self.kind if query_BxTxHxK.shape[1] > 1 else "own"
         y_BxTxHxK = attend(query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, kind)
         return self.out(y_BxTxHxK.reshape(*y_BxTxHxK.shape[:-2], -1))
+
+
+def nothing_kept(settings, batch_size, length):
+    """`Attention.kept` of `length` positions, all 0."""
+    rows, width = (batch_size, settings.heads), settings.head_width
+    return {"keys": jnp.zeros((*rows, width, length), settings.compute_dtype),
+            "values": jnp.zeros((*rows, length, width), settings.compute_dtype)}
 
 
 def attend(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind):

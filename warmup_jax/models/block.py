@@ -75,7 +75,7 @@ class Block(nnx.Module):
         return x_BxTxD
 
     def step(self, x_Bx1xD, cache, position, rotation, memory):
-        """(x after the block at one position, the longer cache); `memory` has keys and values, and the mask."""
+        """(x after the block at one position, the longer cache); `memory`: what is kept of it, and the mask."""
         extended = {}
 
         def extend(y_Bx1xD):
@@ -83,7 +83,7 @@ class Block(nnx.Module):
             return y_Bx1xD
 
         branches = {"self_attention": extend, "ffn": self.ffn,
-                    "cross_attention": lambda y: self.cross_attention.across(y, *memory)}  # fmt: skip
+                    "cross_attention": lambda y: self.cross_attention.recall(y, *memory)}  # fmt: skip
         for name in self.sublayers:
             x_Bx1xD = self._add(name, branches[name], x_Bx1xD, None, ignore)
         return x_Bx1xD, extended["cache"]

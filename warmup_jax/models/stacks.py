@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from warmup_jax.models.attention import nothing_kept
 from warmup_jax.models.block import BEFORE, Block
 from warmup_jax.models.initialisation import embedding_init
 from warmup_jax.models.layers import Norm, drop
@@ -195,11 +196,10 @@ class Stacks(nnx.Module):
                 for i, (name, depth) in enumerate(self.depths)}  # fmt: skip
 
     def empty_cache(self, batch_size, length):
-        """Keys and values of `length` positions for each block of the decoder, all 0."""
-        settings = self.settings
-        settings.check_length("length", length)
-        zeros = jnp.zeros((batch_size, length, settings.heads, settings.head_width), settings.compute_dtype)
-        return {f"decoder_{i}": {"keys": zeros, "values": zeros} for i in range(dict(self.depths)["decoder"])}
+        """What `Attention.kept` keeps of `length` positions for each block of the decoder, all 0."""
+        self.settings.check_length("length", length)
+        nothing = nothing_kept(self.settings, batch_size, length)
+        return {f"decoder_{i}": nothing for i in range(dict(self.depths)["decoder"])}
 
     def step_decoder(self, memories, cache, token_B, position):
         """(logits [B, V] of one position, the longer cache); memories: for each block what its `step` takes."""

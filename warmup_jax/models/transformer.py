@@ -84,13 +84,11 @@ class Transformer(Stacks):
         # What is decoded is the first sentence of a row.
         memory = {"mask": inputs["source_segments"] == 1}
         for i, block in enumerate(self.blocks("decoder")):
-            keys_BxSxHxK, values_BxSxHxK = block.cross_attention.keys_values(memory_BxSxD)
-            memory[f"decoder_{i}"] = {"keys": keys_BxSxHxK, "values": values_BxSxHxK}
+            memory[f"decoder_{i}"] = block.cross_attention.kept(memory_BxSxD)
         return memory, self.empty_cache(batch_size, length)
 
     def step(self, memory, cache, token_B, position):
-        layers = [memory[f"decoder_{i}"] for i in range(len(cache))]
-        memories = [(layer["keys"], layer["values"], memory["mask"][:, None]) for layer in layers]
+        memories = [(memory[f"decoder_{i}"], memory["mask"][:, None]) for i in range(len(cache))]
         return self.step_decoder(memories, cache, token_B, position)
 
     def _forward(self, inputs, keys, run):
