@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "logs": (),
     "workdir": ("logs",),
     "report": ("logs",),
-    "evaluation": ("data", "decoding", "registry", "train_step"),
+    "evaluation": ("data", "decoding", "devices", "registry", "train_step"),
     "job": ("config", "data", "devices", "diagnostics", "evaluation", "losses", "models", "probes", "process",
             "registry", "sweep", "train_step"),
     "loop": ("checkpoint", "clock", "data", "evaluation", "job", "logs", "probes", "signals", "sweep", "train_step"),

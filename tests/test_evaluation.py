@@ -71,6 +71,13 @@ def test_a_batch_that_is_not_full_changes_nothing(texts):
     assert all(score == scores[0] for score in scores)
 
 
+def test_batches_side_by_side_give_the_same(texts):
+    function = jax.jit(evaluation.decoder(COPIER, texts, BEAM | dict(beams=3)))
+    one, three = (evaluation.write(function, states(0, 1), texts, BEAM, 1, jax.random.key(0), at_once)
+                  for at_once in (1, 3))
+    assert one == three and len(one.samples[0]) == 2
+
+
 def test_examples_limits_what_is_decoded(texts):
     config = BEAM | dict(examples=3)
     function = evaluation.decoder(COPIER, texts, config)
@@ -122,4 +129,5 @@ def test_perplexity_is_the_exponential_of_the_loss_and_images_have_none():
                                               "correct": batch["weights"].sum()[None], "weight": 2 * batch["weights"].sum()[None]}
     score = partial(evaluation.scores, evaluate, None, {})
     assert score(dataset, 3) == {"eval/loss": [1.0], "eval/accuracy": [0.5]}
+    assert score(dataset, 1, at_once=3) == score(dataset, 3)
     assert score(dataset._replace(texts=()), 3)["eval/perplexity"] == pytest.approx(np.e)

@@ -1,10 +1,13 @@
 """A config made concrete."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
+import pytest
 
 from configs import phase_diagram
-from warmup_jax import job
+from warmup_jax import job, process
 
 
 def test_the_program_for_the_first_states_is_there_until_the_last_runs_have_begun():
@@ -18,3 +21,12 @@ def test_the_program_for_the_first_states_is_there_until_the_last_runs_have_begu
     last = groups[1].init(groups[1].knobs())
     assert programs._cache_size() == 0
     jax.tree.map(np.testing.assert_array_equal, first.params, last.params)  # of the same seeds
+
+
+@pytest.mark.parametrize("cores, devices, expected", [(1, 1, 1), (2, 1, 2), (64, 1, 4), (2, 2, 1), (8, 4, 2), (2, 4, 1)])
+def test_batches_are_evaluated_side_by_side_where_runs_leave_cores_idle(monkeypatch, cores, devices, expected):
+    monkeypatch.setattr(process, "cores", lambda: cores)
+    mesh = SimpleNamespace(size=devices) if devices > 1 else None
+    assert job.evaluated_at_once(mesh) == expected
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert job.evaluated_at_once(mesh) == 1

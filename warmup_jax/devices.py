@@ -1,7 +1,10 @@
 """Several devices: each trains its share of the lanes of a group, or of the examples of every batch."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -63,6 +66,30 @@ def put(tree: Any, over: Mesh | None, axis: int | None) -> Any:
         return jax.device_put(tree)
     spec = PartitionSpec() if axis is None or lanes_of(over) == 1 else PartitionSpec(RUNS)
     return jax.device_put(tree, NamedSharding(over, spec))
+
+
+def side_by_side(function: Callable, items: Iterable, at_once: int) -> Iterator:
+    """`map(function, items)`, in order; of more than one `at_once`, so many are computed at a time, in threads.
+
+    Programs that one thread hands to JAX are computed one after another on CPU; those of several are not. The first
+    goes alone, so that it is compiled once. Items are taken in the caller's thread, and not before they are needed.
+
+    >>> list(side_by_side(abs, [3, -2, 1], 2))
+    [3, 2, 1]
+    """
+    items = iter(items)
+    if at_once == 1:
+        yield from map(function, items)
+        return
+    yield from map(function, itertools.islice(items, 1))
+    results = deque()
+    with ThreadPoolExecutor(at_once) as threads:
+        for item in items:
+            results.append(threads.submit(lambda item: jax.block_until_ready(function(item)), item))
+            if len(results) == at_once:
+                yield results.popleft().result()
+        while results:
+            yield results.popleft().result()
 
 
 def shared(batch: Any, over: Mesh | None) -> Any:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax import data, decoding, registry
+from warmup_jax import data, decoding, devices, registry
 from warmup_jax.train_step import each_run
 
 
@@ -24,11 +24,13 @@ class Written(NamedTuple):
     samples: list[list[dict[str, str]]]
 
 
-def scores(evaluate: Callable, states, arrays: dict, dataset: data.Dataset, batch_size: int) -> dict[str, np.ndarray]:
-    """Loss, accuracy and for texts perplexity on the whole test split, [R] by name."""
+def scores(evaluate: Callable, states, arrays: dict, dataset: data.Dataset, batch_size: int,
+           at_once: int = 1) -> dict[str, np.ndarray]:
+    """Loss, accuracy and for texts perplexity on the whole test split, [R] by name; `at_once` batches at a time."""
+    batches = data.eval_batches(dataset, batch_size=batch_size)
     sums = defaultdict(float)
-    for batch in data.eval_batches(dataset, batch_size=batch_size):
-        for name, values in evaluate(states, arrays, batch).items():
+    for of_batch in devices.side_by_side(partial(evaluate, states, arrays), batches, at_once):
+        for name, values in of_batch.items():
             sums[name] += values
     sums = {name: np.asarray(values) for name, values in sums.items()}
     values = {"eval/loss": sums["loss"] / sums["weight"], "eval/accuracy": sums["correct"] / sums["weight"]}
@@ -102,16 +104,19 @@ def decoder(model, texts: data.Texts | None, config: Mapping[str, Any]) -> Calla
     return decode
 
 
-def write(decode: Callable, states, texts: data.Texts, config: Mapping[str, Any], batch_size: int, key) -> Written:
-    """Decodes the first `examples` test sources (None: all) and scores them where there are references."""
+def write(decode: Callable, states, texts: data.Texts, config: Mapping[str, Any], batch_size: int, key,
+          at_once: int = 1) -> Written:
+    """Decodes the first `examples` test sources (None: all), `at_once` batches at a time, and scores them where there
+    are references."""
     sources = texts.sources[:config["examples"]]
-    tokens = []
-    for start in range(0, len(sources), batch_size):
+
+    def tokens_from(start):
         batch = sources[start:start + batch_size]
         missing = min(batch_size, len(sources)) - len(batch)  # so that all batches have one shape
         batch = np.concatenate([batch, batch[:1].repeat(missing, axis=0)])
         decoded = np.asarray(decode(states, jax.random.fold_in(key, start), batch))
-        tokens.append(decoded[:, :decoded.shape[1] - missing])
+        return decoded[:, :decoded.shape[1] - missing]
+    tokens = list(devices.side_by_side(tokens_from, range(0, len(sources), batch_size), at_once))
     written = [[texts.decode(row) for row in run] for run in np.concatenate(tokens, axis=1)]
     samples = [[_sample(texts, text, number) for number, text in enumerate(run[:config["samples"]])]
                for run in written]

@@ -28,6 +28,8 @@ DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu",
 SHARING = ("gpu", "tpu")
 # Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
 ALONE = {("cpu", "convolutional"): 2**15}
+# Batches of an evaluation that the cores of a CPU compute side by side at the most: each takes memory of its own.
+MOST_EVALUATED = 4
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
@@ -49,6 +51,7 @@ class Plan(NamedTuple):
     init: Any             # knobs [R] -> states [R]
     train: Any            # see train_step.train_chunk
     evaluate: Any         # see train_step.eval_step
+    evaluated: int        # batches of an evaluation that are computed at a time
     decode: Any           # (states [R], key, source texts [B, ...]) -> tokens [R, B, T]; None for images
     probers: dict[str, probes.Prober]
     probe: dict[str, Any]  # name -> see probes.measure
@@ -164,7 +167,7 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
         init=compiled(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
                       compiler_options=QUICK_COMPILATION),
         train=compiled(partial(train_chunk, program), (0, 0, None, None, None, None, 0), donate_argnums=1),
-        evaluate=compiled(partial(eval_step, program), (0, None, None)),
+        evaluate=compiled(partial(eval_step, program), (0, None, None)), evaluated=evaluated_at_once(mesh),
         decode=decode and compiled(decode, (0, None, None)),
         probers=probers,
         probe={name: compiled(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
@@ -214,6 +217,13 @@ def sharing(config: Mapping[str, Any]) -> int:
     """How many devices share each batch where there is but one lane for them: a divisor of its size."""
     most = jax.local_device_count() if jax.default_backend() in SHARING else 1
     return max(n for n in range(1, most + 1) if config["batch_size"] % n == 0)
+
+
+def evaluated_at_once(mesh) -> int:
+    """How many batches of an evaluation are computed at a time: on CPU, one leaves cores idle."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return max(1, min(MOST_EVALUATED, process.cores() // (mesh.size if mesh is not None else 1)))
 
 
 def pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:

@@ -162,12 +162,13 @@ def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState,
     job, log, progress, clock, _ = host
     plan, config = group.plan, group.plan.config
     with clock.measure("evaluate"):
-        values = evaluation.scores(plan.evaluate, states, job.test_arrays, job.dataset, config["eval_batch_size"])
+        values = evaluation.scores(plan.evaluate, states, job.test_arrays, job.dataset, config["eval_batch_size"],
+                                   plan.evaluated)
         written = evaluation.Written({}, None, [[]] * len(group.runs))
         if plan.decode is not None:
             key = jax.random.fold_in(stream(config["seed"], DECODING), step)
             written = evaluation.write(plan.decode, states, job.dataset.texts, config["decoding"],
-                                       config["eval_batch_size"], key)
+                                       config["eval_batch_size"], key, plan.evaluated)
         diverged = diverged_at(group, states)
     values |= written.values
     for lane in lanes:

@@ -69,7 +69,9 @@ class ResNet(nnx.Module):
 
     def __call__(self, image_BxHxWxC, *, train, key, note=ignore):
         note_all = halves.joining(note)
-        xs_BxHxWxC = self.stem(halves.split(image_BxHxWxC.astype(self.dtype)))
+        image_BxHxWxC = image_BxHxWxC.astype(self.dtype)
+        # An evaluation has other batches to keep the cores busy with (`devices.side_by_side`).
+        xs_BxHxWxC = self.stem(halves.split(image_BxHxWxC) if train else [image_BxHxWxC])
         xs_BxHxWxC = self.stem_norm(xs_BxHxWxC, train=train, relu=True)
         note_all("stem", "output", xs_BxHxWxC)
         note_all("stem", "relu", xs_BxHxWxC)
