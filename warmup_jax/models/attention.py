@@ -57,7 +57,7 @@ class Attention(nnx.Module):
         return self.recall(x_Bx1xD, cache, mask_1x1xL, rotation), cache
 
     def kept(self, x_BxSxD, rotation=None):
-        """What decoding keeps of x: keys [B, H, K, S] and values [B, H, S, K], as the products of each step read them."""
+        """What decoding keeps of x, as the products of each step read it: keys [B, H, K, S] and values [B, H, S, K]."""
         keys_BxSxHxK, values_BxSxHxK = self.keys_values(x_BxSxD, rotation)
         return {"keys": keys_BxSxHxK.transpose(0, 2, 3, 1), "values": values_BxSxHxK.swapaxes(1, 2)}
 
