@@ -26,7 +26,18 @@ def test_the_program_for_the_first_states_is_there_until_the_last_runs_have_begu
 @pytest.mark.parametrize("cores, devices, expected", [(1, 1, 1), (2, 1, 2), (64, 1, 4), (2, 2, 1), (8, 4, 2), (2, 4, 1)])
 def test_batches_are_evaluated_side_by_side_where_runs_leave_cores_idle(monkeypatch, cores, devices, expected):
     monkeypatch.setattr(process, "cores", lambda: cores)
-    mesh = SimpleNamespace(size=devices) if devices > 1 else None
-    assert job.evaluated_at_once(mesh) == expected
+    small = SimpleNamespace(input_shape=(8, 8, 1), num_classes=10, texts=None)
+    arguments = {"eval_batch_size": 512}, small, SimpleNamespace(size=devices) if devices > 1 else None, devices
+    assert job.evaluated_at_once(*arguments) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert job.evaluated_at_once(mesh) == 1
+    assert job.evaluated_at_once(*arguments) == 1
+
+
+@pytest.mark.parametrize("shape, classes, size, expected", [
+    ((32, 32, 3), 10, 512, 4), ((224, 224, 3), 1000, 32, 4), ((224, 224, 3), 1000, 64, 2), ((224, 224, 3), 1000, 512, 1),
+    ((128, 128), 6000, 64, 2), ((1024,), 50257, 4, 1), ((64,), 65, 256, 4)])
+def test_batches_side_by_side_take_a_bounded_memory(monkeypatch, shape, classes, size, expected):
+    monkeypatch.setattr(process, "cores", lambda: 64)
+    dataset = SimpleNamespace(input_shape=shape, num_classes=classes, texts=None if len(shape) == 3 else ())
+    assert job.evaluated_at_once({"eval_batch_size": size}, dataset, None, 1) == expected
+    assert job.evaluated_at_once({"eval_batch_size": size}, dataset, None, 64) == 1

@@ -28,8 +28,8 @@ DISPATCH = {("cpu", "convolutional"): (1, 1), ("cpu", "dense"): (16, 1), ("cpu",
 SHARING = ("gpu", "tpu")
 # Pixels of a batch from which on an update takes so much memory that the next is dispatched when it has ended.
 ALONE = {("cpu", "convolutional"): 2**15}
-# Batches of an evaluation that the cores of a CPU compute side by side at the most: each takes memory of its own.
-MOST_EVALUATED = 4
+# What the cores of a CPU evaluate side by side at the most: batches, and numbers in the largest arrays of them all.
+EVALUATED = 4, 2**27
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
@@ -158,16 +158,17 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     chunk_steps = chunk_length(config, num_steps, dispatch(config["model"])[0], timings)
     warmups = np.array([int(of_one.warmup_steps) for of_one in knobs])
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
+    lanes = devices.lanes(len(runs), at_once, devices.lanes_of(mesh))
     compiled = partial(devices.compiled, over=mesh)
     return Plan(
-        config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh,
-        lanes=devices.lanes(len(runs), at_once, devices.lanes_of(mesh)), chunk_steps=chunk_steps,
+        config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh, lanes=lanes, chunk_steps=chunk_steps,
         ahead=int(pixels(config, dataset) < ALONE.get(platform_and_kind(config["model"]), math.inf)),
         stops=pauses(config, num_steps, probes.stops(probers, num_steps, warmups)),
         init=compiled(lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,),
                       compiler_options=QUICK_COMPILATION),
         train=compiled(partial(train_chunk, program), (0, 0, None, None, None, None, 0), donate_argnums=1),
-        evaluate=compiled(partial(eval_step, program), (0, None, None)), evaluated=evaluated_at_once(mesh),
+        evaluate=compiled(partial(eval_step, program), (0, None, None)),
+        evaluated=evaluated_at_once(config, dataset, mesh, lanes),
         decode=decode and compiled(decode, (0, None, None)),
         probers=probers,
         probe={name: compiled(partial(probes.measure, prober), (0, 0, 0, 0, 0, None, None, None, None))
@@ -219,15 +220,22 @@ def sharing(config: Mapping[str, Any]) -> int:
     return max(n for n in range(1, most + 1) if config["batch_size"] % n == 0)
 
 
-def evaluated_at_once(mesh) -> int:
-    """How many batches of an evaluation are computed at a time: on CPU, one leaves cores idle."""
+def evaluated_at_once(config: Mapping[str, Any], dataset: data.Dataset, mesh, lanes: int) -> int:
+    """How many batches of an evaluation are computed at a time: on CPU one leaves cores idle.
+
+    The largest array of a batch has about as many numbers as the logits of texts, or 16 a pixel of images.
+    """
     if jax.default_backend() != "cpu":
         return 1
-    return max(1, min(MOST_EVALUATED, process.cores() // (mesh.size if mesh is not None else 1)))
+    shape = dataset.input_shape
+    each = 16 * math.prod(shape[:-1]) if dataset.texts is None else shape[-1] * dataset.num_classes
+    batches, numbers = EVALUATED
+    idle = process.cores() // (mesh.size if mesh is not None else 1)
+    return max(1, min(batches, idle, numbers // (config["eval_batch_size"] * each * lanes)))
 
 
 def pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
-    """Of a batch of images; the tokens of a batch of texts."""
+    """Of a batch of images."""
     return config["batch_size"] * math.prod(dataset.input_shape[:-1])
 
 

@@ -2,7 +2,8 @@
 
 A model is called with a function `note(layer, kind, value)` that it hands what it makes on the way: kind "output",
 "relu" or "mask", or another that only some callers ask for. Handed down, it leaves nothing behind in the modules. A
-block of a Transformer does not know its layer and gets `note(kind, value)`.
+block of a Transformer does not know its layer and gets `note(kind, value)`; one of a ResNet has a value in each half of
+the batch and gets a note for lists, see `halves.joining`.
 """
 
 from typing import Any, NamedTuple
