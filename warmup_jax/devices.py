@@ -1,4 +1,5 @@
-"""Several devices: each trains its share of the lanes of a group, or of the examples of every batch."""
+"""Several devices, each of which trains its share of the lanes of a group or of the examples of every batch; and
+several programs on one, side by side."""
 
 import itertools
 import math
