@@ -36,7 +36,7 @@ def system(tmp_path, monkeypatch):
 
 
 def test_huge_pages_where_the_system_allows_them(system):
-    assert process.with_huge_pages() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    assert process.with_huge_pages() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 
 
 @pytest.mark.parametrize("version", [(), (2, 34)])
