@@ -39,14 +39,13 @@ def step_alone(config):
     batches = data.train_batches(planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0,
                                  stop=config["num_steps"])
     chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
-    steps, key = np.arange(updates, dtype=np.int32), job.stream(config["seed"], job.AUGMENTATION)
     states = group.init(knobs)
 
     def seconds(dispatches):
         nonlocal states
         start = time.perf_counter()
         for _ in range(dispatches):
-            states, metrics = plan.train(knobs, states, planned.train_arrays, chunk, steps, key, {})
+            states, metrics = plan.train(*job.update_arguments(planned, plan, knobs, states, {}, chunk, 0))
         jax.block_until_ready((states, metrics))
         return (time.perf_counter() - start) / dispatches
     seconds(1)  # compiles

@@ -27,19 +27,18 @@ def set_up(task):
     plan = job.make_plan(config, dataset, range(1), [{}], mesh)
     group = job.Group(plan, range(1))
     knobs = group.knobs()
-    arrays = devices.put(dataset.train.arrays, mesh, None)
+    planned = job.Job(config, dataset, devices.put(dataset.train.arrays, mesh, None), {}, [{}], [group])
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
+    job.compile_update(planned, group, knobs)
     states = group.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)
-    key = jax.random.key(0)
     pending = []
 
     def run(dispatches):
         nonlocal states
         for first in itertools.islice(steps, dispatches):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
-            states, metrics = plan.train(knobs, states, arrays, chunk,
-                                         np.arange(first, first + plan.chunk_steps, dtype=np.int32), key, {})
+            states, metrics = plan.train(*job.update_arguments(planned, plan, knobs, states, {}, chunk, first))
             pending.append(metrics)
             if len(pending) > plan.ahead:  # behind the device, as in training
                 jax.block_until_ready(pending.pop(0))

@@ -25,27 +25,40 @@ def python(count, *arguments, **variables):
 
 
 def train(workdir, count, *flags):
-    """A small sweep on so many devices."""
-    return python(count, "train.py", "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
+    """A small sweep on so many devices; says what it compiles."""
+    return python(count, "-c", COUNTED + PROGRAM, "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
                   "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
                   *flags)
 
 
 def train_one(workdir, count):
-    """One run of a small ResNet, whose batches the devices share as those of accelerators do."""
-    return python(count, "-c", SHARING_TOO, "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
+    """One run of a small ResNet, whose batches the devices share as those of accelerators do; says what it compiles."""
+    return python(count, "-c", COUNTED + SHARING_TOO + PROGRAM, "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
                   f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", "--config.batch_size=64",
                   "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
                   NPROC="8")  # XLA's threads: more than can wait for the sums of other devices
 
 
+COUNTED = """
+import jax
+from warmup_jax import process
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, *args, fun_name=None, **kwargs: event == process.COMPILED and print("compiled", fun_name))
+"""
 SHARING_TOO = """
-import runpy, sys
 from warmup_jax import job
 job.SHARING = ("cpu",)
+"""
+PROGRAM = """
+import runpy, sys
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """
+
+
+def updates_compiled(done):
+    """How many programs a finished process has compiled to train with."""
+    return done.stdout.count("compiled jit(train_chunk)")
 
 
 def broken_off(whole, workdir):
@@ -124,6 +137,9 @@ def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
     """Six runs in groups of four: two lanes train a run again, and are not logged."""
     done = train(tmp_path / "four", 4)
     assert done.returncode == 0, done.stderr
+    assert updates_compiled(done) == 1
+    first_states = "compiled jit(<lambda>)"
+    assert done.stdout.index("compiled jit(train_chunk)") < done.stdout.index(first_states), "both at once take memory"
     assert logs.read_json(tmp_path / "four" / "environment.json")["devices"][3].startswith("cpu:3")
     assert {path.name for path in (tmp_path / "four" / "checkpoints").iterdir()} == {"runs_0-3", "runs_4-5"}
     assert_same_log(alone, tmp_path / "four")
@@ -190,12 +206,14 @@ def shared(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("shared") / "run"
     done = train_one(workdir, 2)
     assert done.returncode == 0, done.stderr
+    assert updates_compiled(done) == 1
     return workdir
 
 
 def test_a_run_on_devices_that_share_its_batches_is_that_on_one(shared, tmp_path):
     done = train_one(tmp_path / "one", 1)
     assert done.returncode == 0, done.stderr
+    assert updates_compiled(done) == 1
     assert_same_log(tmp_path / "one", shared)
     assert (tmp_path / "one" / "metrics.jsonl").read_bytes() != (shared / "metrics.jsonl").read_bytes(), (
         "other sums, so shared")

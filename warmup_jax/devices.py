@@ -63,10 +63,19 @@ def compiled(function: Callable, axes: tuple, over: Mesh | None, **options) -> C
 
 def put(tree: Any, over: Mesh | None, axis: int | None) -> Any:
     """Arrays where `compiled` wants them: lanes [R, ...] with axis 0, the same for all lanes with None."""
+    return jax.device_put(tree, placement(over, axis))
+
+
+def promised(shapes: Any, over: Mesh | None, axis: int | None) -> Any:
+    """The shapes of arrays that are not there yet, said to be where `put` would have them."""
+    return jax.tree.map(lambda shape: shape.update(sharding=placement(over, axis)), shapes)
+
+
+def placement(over: Mesh | None, axis: int | None) -> NamedSharding | None:
+    """Where `compiled` wants arrays, see `put`; None: the device that is there."""
     if over is None:
-        return jax.device_put(tree)
-    spec = PartitionSpec() if axis is None or lanes_of(over) == 1 else PartitionSpec(RUNS)
-    return jax.device_put(tree, NamedSharding(over, spec))
+        return None
+    return NamedSharding(over, PartitionSpec() if axis is None or lanes_of(over) == 1 else PartitionSpec(RUNS))
 
 
 def side_by_side(function: Callable, items: Iterable, at_once: int) -> Iterator:

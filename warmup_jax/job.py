@@ -269,6 +269,26 @@ def check_probes(job: Job, group: Group) -> None:
             job, plan, name, knobs, states, states.params, carries, np.ones(plan.lanes, bool), step=1))
 
 
+def compile_update(job: Job, group: Group, knobs: Knobs) -> None:
+    """Compiles the update of a group's first chunk, which then need not be compiled when it is called.
+
+    For before the states are there: they take memory, and a compilation takes more.
+    """
+    plan, config = group.plan, group.plan.config
+    states = devices.promised(plan.init.eval_shape(knobs), plan.devices, 0)
+    carries = devices.promised(plan.carry.eval_shape(states), plan.devices, 0) if plan.probers else {}
+    batch = data.train_batch(job.dataset, seed=config["seed"], batch_size=config["batch_size"], step=0)
+    chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((next_chunk(plan, 0), *leaf.shape), leaf.dtype), batch)
+    plan.train.lower(*update_arguments(job, plan, knobs, states, carries, chunk, step=0)).compile()
+
+
+def update_arguments(job: Job, plan: Plan, knobs: Knobs, states, carries: dict, chunk: dict, step: int) -> tuple:
+    """The arguments of `plan.train` after `step` updates, for as many as the chunk [C, B, ...] has batches."""
+    length = jax.tree.leaves(chunk)[0].shape[0]
+    return (knobs, states, job.train_arrays, chunk, np.arange(step, step + length, dtype=np.int32),
+            stream(plan.config["seed"], AUGMENTATION), probes.measured(carries))
+
+
 def probe_arguments(job: Job, plan: Plan, name: str, knobs, states, before, carries, due_R, step: int) -> tuple:
     """The arguments of `plan.probe[name]` after `step` updates."""
     prober, config = plan.probers[name], plan.config

@@ -11,7 +11,7 @@ import numpy as np
 from warmup_jax import data, evaluation, logs, probes, sweep
 from warmup_jax.checkpoint import Checkpoints
 from warmup_jax.clock import Clock
-from warmup_jax.job import AUGMENTATION, DECODING, Group, Job, next_chunk, probe_arguments, stream
+from warmup_jax.job import DECODING, Group, Job, compile_update, next_chunk, probe_arguments, stream, update_arguments
 from warmup_jax.signals import Stop
 from warmup_jax.train_step import NEVER, TrainState
 
@@ -82,6 +82,9 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
 def start(host: Host, group: Group, knobs: Any) -> tuple[TrainState, dict]:
     """The states before the first update, probed, and what their probes carry."""
     plan = group.plan
+    if group.runs[0] == plan.runs[0]:
+        with host.clock.measure("compile"):
+            compile_update(host.job, group, knobs)
     states = group.init(knobs)
     carries = plan.carry(states) if plan.probers else {}
     return states, probe(host, group, range(len(group.runs)), knobs, states, {}, carries, 0)
@@ -95,9 +98,7 @@ def train(host: Host, group: Group, knobs: Any, states: TrainState, carries: dic
     length = len(jax.tree.leaves(chunk)[0])
     compiles = clock.compiles((id(plan), length))
     with clock.measure("compile" if compiles else "train"):
-        states, metrics = plan.train(
-            knobs, states, host.job.train_arrays, chunk, np.arange(step, step + length, dtype=np.int32),
-            stream(plan.config["seed"], AUGMENTATION), probes.measured(carries))
+        states, metrics = plan.train(*update_arguments(host.job, plan, knobs, states, carries, chunk, step))
         if compiles:
             jax.block_until_ready(metrics)
     clock.chunk_done(length * len(group.runs) * plan.config["batch_size"], compiles)
