@@ -33,9 +33,10 @@ def train(workdir, count, *flags):
 
 def train_one(workdir, count):
     """One run of a small ResNet, whose batches the devices share as those of accelerators do; says what it compiles."""
-    return python(count, "-c", COUNTED + SHARING_TOO + PROGRAM, "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
-                  f"--workdir={workdir}", "--config.sweep.warmup_steps=(2,)", "--config.batch_size=64",
-                  "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
+    return python(count, "-c", COUNTED + SHARING_TOO + PROGRAM, f"--workdir={workdir}",
+                  "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness", "--config.sweep.warmup_steps=(2,)",
+                  "--config.batch_size=64", "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
+                  "--config.diagnostics.sharpness.iterations=1",
                   NPROC="8")  # XLA's threads: more than can wait for the sums of other devices
 
 

@@ -20,8 +20,16 @@ def test_curves_of_every_run(write):
     rate, loss, accuracy = figure.axes
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.025, 0.25, 0.5])
     np.testing.assert_equal(loss.lines[0].get_ydata(), [2.5, 1e30, np.nan, np.nan])
+    assert 2 < len(loss.get_yticks()) <= plots.TICKS + 3, "a loss of 1e30 has no tick for each power of ten"
     assert loss.get_yscale() == "symlog" and accuracy.lines[1].get_xdata().tolist() == [20]
     assert [text.get_text() for text in rate.get_legend().get_texts()] == ["warmup_steps=0", "warmup_steps=50"]
+
+
+def test_there_are_no_half_updates():
+    line = plots.Line("short", "k", {"train/loss": (np.arange(1, 5), np.ones(4))})
+    (axis,) = plots.draw([line], plots.PANELS).axes
+    ticks = axis.get_xticks()
+    assert len(ticks) > 3 and all(ticks == ticks.round())
 
 
 def test_many_runs_have_no_legend(write):

@@ -15,6 +15,7 @@ PANELS = (("opt/learning_rate", "learning rate"), ("train/loss", "train loss"),
 LEGEND_LINES = 12  # with more lines than this a legend hides the curves
 LABEL = 40         # characters of a label
 COLUMNS = 4        # panels side by side
+TICKS = 8          # about as many on a logarithmic axis, of a loss of 1e30 too
 TOTALS = "diagnostics"  # the picture of those that are not of a layer
 DPI = 120
 
@@ -69,6 +70,7 @@ def diagnostic_panels(record: Record) -> dict[str, list[tuple[str, str]]]:
 def draw(lines: Sequence[Line], panels: Sequence[tuple[str, str]]):
     """A matplotlib figure with one panel for each (metric, title) that some line has."""
     from matplotlib.figure import Figure  # no pyplot: a notebook keeps its own backend
+    from matplotlib.ticker import MaxNLocator
     panels = [panel for panel in panels if any(panel[0] in line.metrics for line in lines)]
     columns = min(COLUMNS, max(len(panels), 1))
     height = math.ceil(len(panels) / columns) or 1
@@ -83,6 +85,7 @@ def draw(lines: Sequence[Line], panels: Sequence[tuple[str, str]]):
                       label=None if line.label is None else printable(line.label),
                       marker="o" if len(steps) < 20 else None, markersize=3.5, linewidth=1.4)
         axis.set(title=printable(title), xlabel="updates")
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axis.grid(alpha=0.25)
         _scale(axis, key, [line.metrics[key][1] for line in lines if key in line.metrics])
     if panels and 0 < sum(line.label is not None for line in lines) <= LEGEND_LINES:
@@ -101,6 +104,7 @@ def _scale(axis, key: str, values: list[np.ndarray]) -> None:
     """Loss: linear up to 1, logarithmic above. A diagnostic over more than two decades: logarithmic."""
     if key == "train/loss":
         axis.set_yscale("symlog", linthresh=1.0)
+        axis.yaxis.get_major_locator().set_params(numticks=TICKS)
     elif key.startswith("diag/"):
         finite = np.concatenate(values)
         finite = finite[np.isfinite(finite)]
