@@ -24,9 +24,9 @@ def python(count, *arguments, **variables):
                           env=environment | flags | variables)
 
 
-def train(workdir, count, *flags):
-    """A small sweep on so many devices; says what it compiles."""
-    return python(count, "-c", COUNTED + PROGRAM, "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
+def train(workdir, count, *flags, program=("train.py",)):
+    """A small sweep on so many devices."""
+    return python(count, *program, "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
                   "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
                   *flags)
 
@@ -136,7 +136,7 @@ def test_lanes_fill_the_devices_and_stay_within_the_memory(runs, at_once, count)
 
 def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
     """Six runs in groups of four: two lanes train a run again, and are not logged."""
-    done = train(tmp_path / "four", 4)
+    done = train(tmp_path / "four", 4, program=("-c", COUNTED + PROGRAM))
     assert done.returncode == 0, done.stderr
     assert updates_compiled(done) == 1
     first_states = "compiled jit(<lambda>)"

@@ -171,9 +171,9 @@ def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monke
     def program(diagnostics):
         one = job.set_up(small(diagnostics=diagnostics))
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
-        batch = {"index": np.zeros((1, 16), np.int32)}
-        return plan.train.lower(knobs, plan.init.eval_shape(knobs), one.train_arrays, batch, np.zeros(1, np.int32),
-                                jax.random.key(0), {}).as_text()
+        chunk = {"index": np.zeros((1, 16), np.int32)}
+        return plan.train.lower(*job.update_arguments(
+            one, plan, knobs, plan.init.eval_shape(knobs), {}, chunk, step=0)).as_text()
     off, probes, steps = (program(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]},
                                                          {"norms": CHOSEN["norms"]}))
     monkeypatch.setattr(train_step.diagnostics, "measure_step", lambda chosen, step: {})
