@@ -29,7 +29,7 @@ def set_up(task):
     knobs = group.knobs()
     planned = job.Job(config, dataset, devices.put(dataset.train.arrays, mesh, None), {}, [{}], [group])
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
-    job.compile_update(planned, group, knobs)
+    job.compile_update(planned, group, knobs, next(batches))
     states = group.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)
     pending = []

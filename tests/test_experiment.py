@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from warmup_jax import experiment, job, logs, loop, models
+from warmup_jax.data import batches
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = Path(__file__).parent.parent
 SMOKE = "--config=configs/resnet_warmup.py:smoke"
 
@@ -77,11 +79,14 @@ def test_a_finished_run_is_not_trained_again(finished, tmp_path):
     assert [run["final"] for run in again["runs"]] == [run["final"] for run in summary["runs"]]
 
 
-def test_resident_and_streamed_runs_are_the_same(finished, tmp_path):
+def test_resident_and_streamed_runs_are_the_same(finished, tmp_path, monkeypatch):
     config, workdir, _ = finished
     streamed = config | {"dataset": config["dataset"] | {"residency": "stream"}}
+    steps, read = [], batches._train_batch
+    monkeypatch.setattr(batches, "_train_batch", lambda *args: steps.append(args[-1]) or read(*args))
     experiment.run(streamed, tmp_path / "streamed")
     assert metrics(tmp_path / "streamed") == metrics(workdir)
+    assert sorted(steps) == sorted([*range(6)] * 2), "each run reads each of its batches once"
 
 
 def test_results_do_not_depend_on_the_grouping(finished, tmp_path):

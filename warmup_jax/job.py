@@ -269,15 +269,14 @@ def check_probes(job: Job, group: Group) -> None:
             job, plan, name, knobs, states, states.params, carries, np.ones(plan.lanes, bool), step=1))
 
 
-def compile_update(job: Job, group: Group, knobs: Knobs) -> None:
-    """Compiles the update of a group's first chunk, which then need not be compiled when it is called.
+def compile_update(job: Job, group: Group, knobs: Knobs, batch: Mapping[str, np.ndarray]) -> None:
+    """Compiles the update of a group's first chunk, of batches like this; it then need not compile when it is called.
 
     For before the states are there: they take memory, and a compilation takes more.
     """
-    plan, config = group.plan, group.plan.config
+    plan = group.plan
     states = devices.promised(plan.init.eval_shape(knobs), plan.devices, 0)
     carries = devices.promised(plan.carry.eval_shape(states), plan.devices, 0) if plan.probers else {}
-    batch = data.train_batch(job.dataset, seed=config["seed"], batch_size=config["batch_size"], step=0)
     chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((next_chunk(plan, 0), *leaf.shape), leaf.dtype), batch)
     plan.train.lower(*update_arguments(job, plan, knobs, states, carries, chunk, step=0)).compile()
 

@@ -41,10 +41,15 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
     """
     job, log, progress, clock, stop = host
     plan, knobs, config = group.plan, group.knobs(), group.plan.config
-    states, carries = saved or start(host, group, knobs)
-    step = int(states.step[0])
+    step = int(saved[0].step[0]) if saved else 0
     batches = data.train_batches(job.dataset, seed=config["seed"], start=step, stop=plan.num_steps,
                                  batch_size=config["batch_size"])
+    if saved is None:
+        with clock.measure("data"):
+            first = next(batches)
+        batches = itertools.chain([first], batches)  # those of a stream are read while the update compiles
+        saved = start(host, group, knobs, first)
+    states, carries = saved
     pending = []  # the chunks whose metrics are still on the device
     lanes = lanes_that_go_on(group, states, step)
     while lanes:
@@ -79,12 +84,12 @@ def train_group(host: Host, group: Group, saved: tuple[TrainState, dict] | None,
     progress.runs_ended(len(group.runs), int((diverged_at(group, states) != NEVER).sum()))
 
 
-def start(host: Host, group: Group, knobs: Any) -> tuple[TrainState, dict]:
-    """The states before the first update, probed, and what their probes carry."""
+def start(host: Host, group: Group, knobs: Any, batch: dict) -> tuple[TrainState, dict]:
+    """The states before the first update, which is on this batch, probed, and what their probes carry."""
     plan = group.plan
     if group.runs[0] == plan.runs[0]:
         with host.clock.measure("compile"):
-            compile_update(host.job, group, knobs)
+            compile_update(host.job, group, knobs, batch)
     states = group.init(knobs)
     carries = plan.carry(states) if plan.probers else {}
     return states, probe(host, group, range(len(group.runs)), knobs, states, {}, carries, 0)
