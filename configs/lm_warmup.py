@@ -74,7 +74,7 @@ def get_config(arg=None):
     if chosen["smoke"]:
         config.num_steps = 4
         config.batch_size, config.eval_batch_size = 4, 256
-        config.model.update(width=16, heads=2, ffn_width=32, depth=1)
+        config.model.update(width=32, heads=2, ffn_width=64, depth=1)
         config.dataset.length = 32
         config.decoding.length = 16
         config.log_every, config.eval_every, config.checkpoint_every = 1, 2, 2

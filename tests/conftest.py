@@ -39,6 +39,14 @@ def train():
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Runs end without their pictures, for tests that look at none: to draw some takes longer than to train."""
+    from warmup_jax import report
+    for name in ("curves", "diagnostics"):
+        monkeypatch.setattr(report, name, lambda workdir: None)
+
+
+@pytest.fixture
 def x64():
     """Double precision for one test."""
     import jax

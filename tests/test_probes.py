@@ -10,6 +10,7 @@ from configs import common, lm_warmup, phase_diagram, resnet_warmup, transformer
 from warmup_jax import data, diagnostics, experiment, job, logs, losses, train_step
 from warmup_jax.diagnostics import DIAGNOSTICS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 FIXED = dict(every=4, until=None, batch="fixed", examples=32)
 FCN = dict(name="fcn", depth=2, width=4, activation="relu", parametrisation="standard", bias=True, dtype="float32")
 CHOSEN = {
@@ -128,7 +129,7 @@ def test_two_updates_by_hand(tmp_path, iterations, tolerance):
 def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_path):
     """ResNet-8 with 2, 4 and 8 channels, BatchNorm by the statistics of the batch: to 1 %."""
     model = common.RESNET | dict(depth=8, width=0.125)
-    chosen = {"sharpness": FIXED | dict(examples=16, iterations=12, count=1)}
+    chosen = {"sharpness": FIXED | dict(examples=16, iterations=8, count=1)}
     config = small("sgd", chosen, model=model, num_steps=1, eval_every=1, checkpoint_every=1, label_smoothing=0.1)
     experiment.run(config, tmp_path / "run")
     one = job.set_up(config)

@@ -7,6 +7,8 @@ from toysets import REAL
 from configs import lm_warmup, resnet_warmup, transformer_warmup
 from warmup_jax import experiment, job, logs
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def smoke(arg, data_dir, **dataset):
     config = resnet_warmup.get_config(arg).to_dict()
