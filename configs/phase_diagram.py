@@ -68,6 +68,8 @@ def get_config(arg=None):
         config.batch_size = 4
         config.log_every, config.eval_every, config.checkpoint_every = 1, 2, 2
         config.sweep.update(peak_lr=config.sweep.peak_lr[::4], warmup_steps=(0, 2), seeds=2)
+        if variant == "fcn":
+            config.model.update(width=8, depth=3)
         if variant == "transformer":
             config.model.update(width=32, heads=2, ffn_width=64, depth=1)
     return config

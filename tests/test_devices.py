@@ -27,7 +27,7 @@ def python(count, *arguments, **variables):
 def train(workdir, count, *flags, program=("train.py",)):
     """A small sweep on so many devices."""
     return python(count, *program, "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
-                  "--config.model.width=8", "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
+                  "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
                   *flags)
 
 
