@@ -1,5 +1,6 @@
 """Every variant of the configs runs, on real data where it is there."""
 
+import jax
 import numpy as np
 import pytest
 from toysets import REAL
@@ -76,6 +77,30 @@ def test_a_language_model_is_trained_and_writes_and_resumes_to_the_same_bytes(tm
     experiment.run(config, tmp_path / "broken")
     for name in ("metrics.jsonl", "texts.jsonl"):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+
+
+def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tmp_path):
+    config = lm_warmup.get_config("smoke").to_dict() | {"decoding": {}, "sweep": {}, "warmup_steps": 2}
+    flag, losses = "jax_disable_most_optimizations", []
+    before = jax.config.read(flag)
+    try:
+        for little, options in ((True, {}), (False, {"xla_backend_optimization_level": 2})):
+            jax.config.update(flag, little)
+            assert job.compilation(config["model"]) == options
+            experiment.run(config, tmp_path / str(little))
+            lines = logs.read_lines(tmp_path / str(little) / "metrics.jsonl")
+            losses.append([line["train/loss"] for line in lines if "train/loss" in line])
+    finally:
+        jax.config.update(flag, before)
+    assert len(losses[0]) == 4
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_options_of_compilation_reach_the_programs(tmp_path, monkeypatch):
+    config = lm_warmup.get_config("smoke").to_dict()
+    monkeypatch.setattr(job, "compilation", lambda model: {"no_such_option": 1})
+    with pytest.raises(Exception, match="no_such_option"):
+        experiment.run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("family, arg, name", [

@@ -32,6 +32,9 @@ ALONE = {("cpu", "convolutional"): 2**15}
 EVALUATED = 4, 2**27
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
+# Options of XLA, whose own default is level 3. Transformers are as fast at 2 and start seconds earlier; the tiles of
+# Winograd's convolutions lose a tenth there (benchmarks/NOTES.md).
+COMPILATION = {("cpu", "transformer"): {"xla_backend_optimization_level": 2}}
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
 # optimise: without it a ResNet-20 starts seconds earlier.
 QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
@@ -159,7 +162,7 @@ def make_plan(config: dict, dataset: data.Dataset, runs: range, changes: list[di
     warmups = np.array([int(of_one.warmup_steps) for of_one in knobs])
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
     lanes = devices.lanes(len(runs), at_once, devices.lanes_of(mesh))
-    compiled = partial(devices.compiled, over=mesh)
+    compiled = partial(devices.compiled, over=mesh, compiler_options=compilation(config["model"]))
     return Plan(
         config=config, runs=runs, num_steps=num_steps, knobs=knobs, devices=mesh, lanes=lanes, chunk_steps=chunk_steps,
         ahead=int(pixels(config, dataset) < ALONE.get(platform_and_kind(config["model"]), math.inf)),
@@ -207,6 +210,12 @@ def make_probers(program: Program, config: Mapping[str, Any], knobs: Knobs, mode
 def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
     """(chunk_steps, lanes a device) where the config leaves them open."""
     return DISPATCH[platform_and_kind(model)]
+
+
+def compilation(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of XLA for the programs of a model; none where JAX was told to optimise little in any case."""
+    quick = jax.config.read("jax_disable_most_optimizations")
+    return {} if quick else COMPILATION.get(platform_and_kind(model), {})
 
 
 def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
