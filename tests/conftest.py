@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# What the tests look at does not depend on how far LLVM optimises: most of their time would be its own. With
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 it does, as in training.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from toysets import (array_cache, assert_same_set, encode, real_cifar10,  # noqa: E402, F401
