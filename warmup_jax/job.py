@@ -32,8 +32,8 @@ ALONE = {("cpu", "convolutional"): 2**15}
 EVALUATED = 4, 2**27
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
-# Options of XLA, whose own default is level 3. Transformers are as fast at 2 and start seconds earlier; the tiles of
-# Winograd's convolutions lose a tenth there (benchmarks/NOTES.md).
+# Options of XLA, whose own default is level 3. Transformers are as fast at 2, and small ones start seconds earlier;
+# updates of a ResNet-18 take an eighth longer there (benchmarks/NOTES.md).
 COMPILATION = {("cpu", "transformer"): {"xla_backend_optimization_level": 2}}
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
 # optimise: without it a ResNet-20 starts seconds earlier.
