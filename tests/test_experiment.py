@@ -160,7 +160,7 @@ def test_a_signal_in_one_group_lets_the_save_of_the_group_before_end(finished, t
 def test_every_model_has_a_kind_and_every_kind_its_dispatch():
     assert job.KINDS.keys() == models.MODELS.keys()
     assert {kind for _, kind in job.DISPATCH} == set(job.KINDS.values())
-    assert {kind for _, kind in job.COMPILATION} <= set(job.KINDS.values())
+    assert {kind for _, kind in job.SMALL} <= set(job.KINDS.values())
 
 
 @pytest.mark.parametrize("pixels, order", [(1, "tltltl"), (2**30, "ttltll")])

@@ -87,6 +87,7 @@ def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tm
         for little, options in ((True, {}), (False, {"xla_backend_optimization_level": 2})):
             jax.config.update(flag, little)
             assert job.compilation(config["model"]) == options
+            assert job.compilation(config["model"] | {"width": 256}) == {}
             experiment.run(config, tmp_path / str(little))
             lines = logs.read_lines(tmp_path / str(little) / "metrics.jsonl")
             losses.append([line["train/loss"] for line in lines if "train/loss" in line])

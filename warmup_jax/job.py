@@ -32,9 +32,10 @@ ALONE = {("cpu", "convolutional"): 2**15}
 EVALUATED = 4, 2**27
 # Streams of the seed of a config; 0 and 1 are those of the runs.
 AUGMENTATION, DECODING = 2, 3
-# Options of XLA, whose own default is level 3. Transformers are as fast at 2, and small ones start seconds earlier;
-# updates of a ResNet-18 take an eighth longer there (benchmarks/NOTES.md).
-COMPILATION = {("cpu", "transformer"): {"xla_backend_optimization_level": 2}}
+# Transformers of at most this width are faster at XLA's level 2 than at 3, its default, and start seconds earlier. A
+# wider one loses a twentieth there on two cores, and a ResNet-18 an eighth (benchmarks/NOTES.md).
+SMALL = {("cpu", "transformer"): 32}
+FOR_SMALL = {"xla_backend_optimization_level": 2}
 # Initialisation runs once, but the random numbers of every shape are a program of their own to
 # optimise: without it a ResNet-20 starts seconds earlier.
 QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
@@ -215,7 +216,7 @@ def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
 def compilation(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """Options of XLA for the programs of a model; none where JAX was told to optimise little in any case."""
     quick = jax.config.read("jax_disable_most_optimizations")
-    return {} if quick else COMPILATION.get(platform_and_kind(model), {})
+    return FOR_SMALL if not quick and model.get("width", math.inf) <= SMALL.get(platform_and_kind(model), 0) else {}
 
 
 def platform_and_kind(model: Mapping[str, Any]) -> tuple[str, str]:
