@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# What the tests look at does not depend on how far LLVM optimises: most of their time would be its own. With
-# JAX_DISABLE_MOST_OPTIMIZATIONS=0 it does, as in training.
+# Nothing that is tested depends on how far LLVM optimises, which would take most of the time. With the variable at 0
+# the tests compile as training does.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 

@@ -214,7 +214,7 @@ def dispatch(model: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def compilation(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Options of XLA for the programs of a model; none where JAX was told to optimise little in any case."""
+    """Options of XLA for the programs of a model; none where JAX is told to optimise little as it is."""
     quick = jax.config.read("jax_disable_most_optimizations")
     return FOR_SMALL if not quick and model.get("width", math.inf) <= SMALL.get(platform_and_kind(model), 0) else {}
 
