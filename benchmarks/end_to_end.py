@@ -49,14 +49,15 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import processes
 from train_step import LOSS_TOLERANCE, processor, spread, versions
 
-from warmup_jax import process
+from warmup_jax.runtime import process
 
 
 class Task(NamedTuple):
     """What is trained, by which config, and how far."""
+
     title: str
-    config: str     # file and argument
-    metric: str     # "error" or "loss", of the test split
+    config: str  # file and argument
+    metric: str  # "error" or "loss", of the test split
     target: float
     steps: int
     eval_every: int
@@ -67,8 +68,9 @@ class Task(NamedTuple):
 TASKS = {
     "digits": Task("ResNet-20 on digits", "resnet_warmup:digits", "error", 0.05, 200, 20, 50, 0.1),
     "cifar10": Task("ResNet-20 on CIFAR-10", "resnet_warmup:cifar10", "error", 0.40, 1200, 200, 200, 0.1),
-    "numbers": Task("Transformer on number words", "transformer_warmup:numbers,norm=pre", "loss", 0.5, 200, 50, 50,
-                    4e-3),
+    "numbers": Task(
+        "Transformer on number words", "transformer_warmup:numbers,norm=pre", "loss", 0.5, 200, 50, 50, 4e-3
+    ),
     "multi30k": Task("Transformer on Multi30k", "transformer_warmup:multi30k", "loss", 4.5, 600, 100, 150, 3e-3),
 }
 SMOKE = dict(steps=4, eval_every=2, warmup_steps=2)
@@ -155,25 +157,37 @@ def describe(options, folder):
     """What all processes are told; the data for torch are in `folder`. Data that are missing end the program."""
     import numpy as np
 
-    from warmup_jax import data, job
+    from warmup_jax import data
+    from warmup_jax.training import program
+
     configs = {residency: configure(options, residency) for residency in ("device", *options.residency)}
     config = configs["device"]
     try:
         dataset = data.load(**config["dataset"])
     except (ValueError, OSError) as error:
         fail(error)
-    arrays = {f"{part}_{key}": np.asarray(values) for part, split in (("train", dataset.train), ("test", dataset.test))
-              for key, values in split.arrays.items()}
+    arrays = {
+        f"{part}_{key}": np.asarray(values)
+        for part, split in (("train", dataset.train), ("test", dataset.test))
+        for key, values in split.arrays.items()
+    }
     np.savez(f"{folder}/data.npz", **arrays)
-    described = dict(metric=TASKS[options.task].metric, peer=options.peer, folder=folder, configs=configs,
-                     num_classes=dataset.num_classes, input_shape=dataset.input_shape, unit=("examples", 1.0))
+    described = dict(
+        metric=TASKS[options.task].metric,
+        peer=options.peer,
+        folder=folder,
+        configs=configs,
+        num_classes=dataset.num_classes,
+        input_shape=dataset.input_shape,
+        unit=("examples", 1.0),
+    )
     if dataset.texts is not None:  # target tokens of a row
         described["unit"] = ("tokens", float((arrays["train_target_segments"] > 0).sum() / dataset.train.size))
     else:  # normalisation is affine in the pixels: its values for black and white say all
         ends = {"image": np.stack([np.full(dataset.input_shape, value, np.uint8) for value in (0, 255)])}
         black, white = np.asarray(dataset.prepare(ends | {"label": np.zeros(2)}, None, False)["inputs"])[:, 0, 0]
         described |= dict(shift=black, scale=(white - black) / 255)
-    return described | dict(parameters=job.parameters(config, dataset))
+    return described | dict(parameters=program.parameters(config, dataset))
 
 
 def learning_rate(config, t):
@@ -188,11 +202,20 @@ def measure(side, described):
     """Trains one side in a process of its own; a dict of what it measured."""
     folder = described["folder"]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
-        task = described | dict(side=side, workdir=workdir, threads=process.cores(),
-                                config=described["configs"].get(side, described["configs"]["device"]))
-        return json.loads(processes.output(
-            side, [__file__, "--child"], input=pickle.dumps(task | dict(began=time.time())),
-            env=processes.environment(side != "torch", process.cores(), f"{folder}/caches")))
+        task = described | dict(
+            side=side,
+            workdir=workdir,
+            threads=process.cores(),
+            config=described["configs"].get(side, described["configs"]["device"]),
+        )
+        return json.loads(
+            processes.output(
+                side,
+                [__file__, "--child"],
+                input=pickle.dumps(task | dict(began=time.time())),
+                env=processes.environment(side != "torch", process.cores(), f"{folder}/caches"),
+            )
+        )
 
 
 def child(task):
@@ -222,9 +245,14 @@ def shares(seconds, updates, alone):
     loop = max(after - seconds["evaluate"], 1e-9)
     known = {name: seconds.get(name, 0.0) for name in ("train", "data", "save")}
     return known | dict(
-        other=max(0.0, loop - sum(known.values())), evaluate=seconds["evaluate"], loop=loop, rate=updates / loop,
-        evaluation=seconds["evaluate"] / max(after, 1e-9), by_clock=1 - known["train"] / loop,
-        against_alone=None if alone is None else 1 - updates * alone / loop)
+        other=max(0.0, loop - sum(known.values())),
+        evaluate=seconds["evaluate"],
+        loop=loop,
+        rate=updates / loop,
+        evaluation=seconds["evaluate"] / max(after, 1e-9),
+        by_clock=1 - known["train"] / loop,
+        against_alone=None if alone is None else 1 - updates * alone / loop,
+    )
 
 
 def agree(sides, tolerance):
@@ -241,15 +269,18 @@ def heading(options, described, torch):
     """The machine, the versions and the work."""
     task, config = TASKS[options.task], described["configs"]["device"]
     count = process.cores()
-    lines = [f"{processor()}, {count} core{'s' * (count > 1)}, Python {platform.python_version()}, "
-             f"{versions(('ours', 'torch') if torch else ('ours',))}, {time.strftime('%Y-%m-%d')}; {options.rounds} "
-             f"round{'s' * (options.rounds > 1)}"]
+    lines = [
+        f"{processor()}, {count} core{'s' * (count > 1)}, Python {platform.python_version()}, "
+        f"{versions(('ours', 'torch') if torch else ('ours',))}, {time.strftime('%Y-%m-%d')}; {options.rounds} "
+        f"round{'s' * (options.rounds > 1)}"
+    ]
     if not torch:
         lines.append("torch is not installed: this code alone")
     lines.append(
         f"{task.title} to a test {task.metric} of {options.target:g}: {described['parameters']:,} parameters, "
         f"{config['optimizer']}, batch {config['batch_size']}, {options.steps} updates, {options.warmup_steps} of them "
-        f"warmup to {task.peak_lr:g}, then a cosine; evaluated every {options.eval_every}")
+        f"warmup to {task.peak_lr:g}, then a cosine; evaluated every {options.eval_every}"
+    )
     return "\n\n".join(lines) if options.markdown else "\n".join(lines)
 
 
@@ -257,24 +288,43 @@ def outcomes(options, described, rounds):
     """The first table, by columns: the time to the target of each side, cold and cached."""
     (name, size), metric = described["unit"], described["metric"]
     size *= described["configs"]["device"]["batch_size"]
-    columns = [["", "torch / ours, cold", "torch / ours, cached", "s to the target, cold", "s to the target, cached",
-                "at update", f"last test {metric}", f"best test {metric}", f"{name}/s",
-                "s to the first step, cold", "s to the first step, cached", "MB"]]
+    columns = [
+        [
+            "",
+            "torch / ours, cold",
+            "torch / ours, cached",
+            "s to the target, cold",
+            "s to the target, cached",
+            "at update",
+            f"last test {metric}",
+            f"best test {metric}",
+            f"{name}/s",
+            "s to the first step, cold",
+            "s to the first step, cached",
+            "MB",
+        ]
+    ]
     for side in rounds[0]:
         column = [each[side] for each in rounds]
         halves = rounds[:1], rounds[1:]
         at = [found[0] for found in (reached(of["evaluations"], options.target) for of in column) if found]
         loops = [shares(of["seconds"], options.steps - of["dispatch"], of["alone"]) for of in column]
-        columns.append([
-            f"torch, {column[0]['about']}" if side == "torch" else f"this code, {side}",
-            *(ratio(half, side, options.target) for half in halves),
-            *(to_target([each[side] for each in half], options.target) for half in halves),
-            spread(at, ".0f") if at else "-", spread([of["evaluations"][-1][2] for of in column], ".4f"),
-            spread([best(of["evaluations"]) for of in column], ".4f"),
-            spread([loop["rate"] * size for loop in loops], ".0f"),
-            *(spread([each[side]["seconds"]["to_first_step"] for each in half], ".1f") if half else "-"
-              for half in halves),
-            spread([of["memory"] for of in column], ".0f")])
+        columns.append(
+            [
+                f"torch, {column[0]['about']}" if side == "torch" else f"this code, {side}",
+                *(ratio(half, side, options.target) for half in halves),
+                *(to_target([each[side] for each in half], options.target) for half in halves),
+                spread(at, ".0f") if at else "-",
+                spread([of["evaluations"][-1][2] for of in column], ".4f"),
+                spread([best(of["evaluations"]) for of in column], ".4f"),
+                spread([loop["rate"] * size for loop in loops], ".0f"),
+                *(
+                    spread([each[side]["seconds"]["to_first_step"] for each in half], ".1f") if half else "-"
+                    for half in halves
+                ),
+                spread([of["memory"] for of in column], ".0f"),
+            ]
+        )
     return columns
 
 
@@ -302,21 +352,39 @@ def to_target(column, target):
 
 def places(options, described, rounds):
     """The second table, by columns: where the time after the first step went."""
-    columns = [["after the first step", "outside the step, against it alone", "outside the step, by the clock", "goal",
-                "evaluation's share", "ms an update", "ms an update alone", "loop s",
-                *(f"{part} s" for part in PARTS)]]
+    columns = [
+        [
+            "after the first step",
+            "outside the step, against it alone",
+            "outside the step, by the clock",
+            "goal",
+            "evaluation's share",
+            "ms an update",
+            "ms an update alone",
+            "loop s",
+            *(f"{part} s" for part in PARTS),
+        ]
+    ]
     for side in rounds[0]:
-        column = [(each[side], shares(each[side]["seconds"], options.steps - each[side]["dispatch"],
-                                      each[side]["alone"])) for each in rounds]
+        column = [
+            (each[side], shares(each[side]["seconds"], options.steps - each[side]["dispatch"], each[side]["alone"]))
+            for each in rounds
+        ]
         of = lambda name, form: spread([share[name] for _, share in column], form)
         ours = side != "torch"
-        columns.append([
-            f"this code, {side}" if ours else f"torch, {column[0][0]['about']}",
-            of("against_alone", ".1%") if ours else "-", of("by_clock", ".1%") if ours else "-",
-            f"< {GOALS[side]:.0%}" if ours else "-", of("evaluation", ".1%"),
-            spread([1e3 / share["rate"] for _, share in column], ".1f"),
-            spread([1e3 * found["alone"] for found, _ in column], ".1f") if ours else "-",
-            of("loop", ".2f"), *(of(part, ".2f") for part in PARTS)])
+        columns.append(
+            [
+                f"this code, {side}" if ours else f"torch, {column[0][0]['about']}",
+                of("against_alone", ".1%") if ours else "-",
+                of("by_clock", ".1%") if ours else "-",
+                f"< {GOALS[side]:.0%}" if ours else "-",
+                of("evaluation", ".1%"),
+                spread([1e3 / share["rate"] for _, share in column], ".1f"),
+                spread([1e3 * found["alone"] for found, _ in column], ".1f") if ours else "-",
+                of("loop", ".2f"),
+                *(of(part, ".2f") for part in PARTS),
+            ]
+        )
     return columns
 
 

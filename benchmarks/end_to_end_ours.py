@@ -10,7 +10,9 @@ import jax
 import numpy as np
 import processes
 
-from warmup_jax import data, experiment, job, logs
+from warmup_jax import data
+from warmup_jax.training import experiment, program
+from warmup_jax.workdir import logs
 
 ALONE_SECONDS, ALONE_WINDOWS = 1.0, 5  # the step is timed alone in so many windows of at least a dispatch
 
@@ -20,24 +22,35 @@ def train(task, started):
     workdir = Path(task["workdir"]) / "run"
     summary = experiment.run(task["config"], workdir, started)
     lines = logs.read_lines(workdir / "metrics.jsonl")
-    values = {line["step"]: 1 - line["eval/accuracy"] if task["metric"] == "error" else line["eval/loss"]
-              for line in lines if "eval/loss" in line}
-    evaluations = [(line["step"], line["perf/seconds_total"], values[line["step"]])
-                   for line in logs.read_lines(workdir / "timing.jsonl")]
-    found = dict(parameters=task["parameters"], first_loss=lines[0]["train/loss"], evaluations=evaluations,
-                 seconds=summary["seconds"], memory=processes.peak_memory())
+    values = {
+        line["step"]: 1 - line["eval/accuracy"] if task["metric"] == "error" else line["eval/loss"]
+        for line in lines
+        if "eval/loss" in line
+    }
+    evaluations = [
+        (line["step"], line["perf/seconds_total"], values[line["step"]])
+        for line in logs.read_lines(workdir / "timing.jsonl")
+    ]
+    found = dict(
+        parameters=task["parameters"],
+        first_loss=lines[0]["train/loss"],
+        evaluations=evaluations,
+        seconds=summary["seconds"],
+        memory=processes.peak_memory(),
+    )
     dispatch, alone = step_alone(task["config"])
     return found | dict(dispatch=dispatch, alone=alone)
 
 
 def step_alone(config):
     """(updates a dispatch, seconds of an update) of the compiled step: nothing but dispatches and one wait."""
-    planned = job.set_up(config)
+    planned = program.set_up(config)
     (group,) = planned.groups
     plan, knobs = group.plan, group.knobs()
     updates = plan.chunk_steps
-    batches = data.train_batches(planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0,
-                                 stop=config["num_steps"])
+    batches = data.train_batches(
+        planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0, stop=config["num_steps"]
+    )
     chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
     states = group.init(knobs)
 
@@ -45,9 +58,10 @@ def step_alone(config):
         nonlocal states
         start = time.perf_counter()
         for _ in range(dispatches):
-            states, metrics = plan.train(*job.update_arguments(planned, plan, knobs, states, {}, chunk, 0))
+            states, metrics = plan.train(*program.update_arguments(planned, plan, knobs, states, {}, chunk, 0))
         jax.block_until_ready((states, metrics))
         return (time.perf_counter() - start) / dispatches
+
     seconds(1)  # compiles
     dispatches = math.ceil(min(ALONE_SECONDS / seconds(2), config["num_steps"] / updates))
     return updates, statistics.median(seconds(dispatches) for _ in range(ALONE_WINDOWS)) / updates

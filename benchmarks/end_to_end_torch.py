@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from end_to_end import learning_rate
 from train_step_torch import build
 
-PAD = 4          # pixels around a picture before it is cropped
-IGNORED = -100   # label of padding, which F.cross_entropy leaves out
-BOS = 1          # of warmup_jax.data, which takes a second to import
+PAD = 4  # pixels around a picture before it is cropped
+IGNORED = -100  # label of padding, which F.cross_entropy leaves out
+BOS = 1  # of warmup_jax.data, which takes a second to import
 
 
 def train(task, started):
@@ -30,6 +30,7 @@ def train(task, started):
     def objective(inputs, labels):
         logits = model(*inputs).flatten(0, -2)
         return F.cross_entropy(logits, labels, label_smoothing=config["label_smoothing"]), logits
+
     objective, about = compiled(objective, task["peer"])
     evaluations, first_loss = [], None
     with open(Path(task["workdir"]) / "metrics.jsonl", "w", buffering=1) as log:
@@ -57,14 +58,23 @@ def train(task, started):
                 evaluations.append((step, now - started, value))
             if step % config["checkpoint_every"] == 0 or step == config["num_steps"]:
                 before = time.perf_counter()
-                torch.save(dict(step=step, model=model.state_dict(), optimizer=optimizer.state_dict()),
-                           Path(task["workdir"]) / f"checkpoint_{step}.pt")
+                torch.save(
+                    dict(step=step, model=model.state_dict(), optimizer=optimizer.state_dict()),
+                    Path(task["workdir"]) / f"checkpoint_{step}.pt",
+                )
                 seconds["save"] += time.perf_counter() - before
     total = time.perf_counter() - started
     seconds["train"] = total - first - seconds["evaluate"] - seconds["save"]  # with data and log
-    return dict(parameters=sum(p.numel() for p in model.parameters()), about=about, first_loss=first_loss, dispatch=1,
-                evaluations=evaluations, seconds=seconds | dict(to_first_step=first, total=total), alone=None,
-                memory=processes.peak_memory())
+    return dict(
+        parameters=sum(p.numel() for p in model.parameters()),
+        about=about,
+        first_loss=first_loss,
+        dispatch=1,
+        evaluations=evaluations,
+        seconds=seconds | dict(to_first_step=first, total=total),
+        alone=None,
+        memory=processes.peak_memory(),
+    )
 
 
 def compiled(objective, peer):
@@ -77,12 +87,15 @@ def compiled(objective, peer):
 def make_optimizer(model, config):
     """SGD or Adam, fused; weight decay acts on kernels alone, as here everywhere."""
     args, parameters = config["optimizer_args"], list(model.parameters())
-    groups = [dict(params=[p for p in parameters if p.ndim > 1], weight_decay=args["weight_decay"]),
-              dict(params=[p for p in parameters if p.ndim < 2], weight_decay=0.0)]
+    groups = [
+        dict(params=[p for p in parameters if p.ndim > 1], weight_decay=args["weight_decay"]),
+        dict(params=[p for p in parameters if p.ndim < 2], weight_decay=0.0),
+    ]
     if config["optimizer"] == "sgd":
         return torch.optim.SGD(groups, lr=config["peak_lr"], momentum=args["momentum"], fused=True)
-    return torch.optim.Adam(groups, lr=config["peak_lr"], betas=(args["beta1"], args["beta2"]), eps=args["eps"],
-                            fused=True)
+    return torch.optim.Adam(
+        groups, lr=config["peak_lr"], betas=(args["beta1"], args["beta2"]), eps=args["eps"], fused=True
+    )
 
 
 def load(task):
@@ -106,8 +119,9 @@ def load(task):
 
 def translation(arrays, part):
     """Source, its segments, target shifted right in each segment, its segments, and labels."""
-    source, source_segments, target, segments = (arrays[f"{part}_{key}"].long() for key in (
-        "source", "source_segments", "target", "target_segments"))
+    source, source_segments, target, segments = (
+        arrays[f"{part}_{key}"].long() for key in ("source", "source_segments", "target", "target_segments")
+    )
     before = F.pad(segments, (1, 0))[:, :-1]
     shifted = torch.where(segments == before, F.pad(target, (1, 0))[:, :-1], BOS).where(segments > 0, 0)
     return source, source_segments, shifted, segments, target.where(segments > 0, IGNORED)
@@ -119,7 +133,7 @@ def order(size, batch_size, steps):
         first = step % (size // batch_size) * batch_size
         if first == 0:
             shuffled = torch.randperm(size)
-        yield shuffled[first:first + batch_size]
+        yield shuffled[first : first + batch_size]
 
 
 def batch(split, index, task, augment=False):

@@ -58,4 +58,4 @@ def matmul_rate(size, dtype, repetitions=10):
         start = time.perf_counter()
         multiply(matrix, matrix).block_until_ready()
         times.append(time.perf_counter() - start)
-    return 2 * size ** 3 / min(times)
+    return 2 * size**3 / min(times)

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import sys
 
-from warmup_jax import process
+from warmup_jax.runtime import process
 
 
 def environment(ours, cores, caches):

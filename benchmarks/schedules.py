@@ -23,24 +23,38 @@ import optax
 from warmup_jax import schedules, transforms
 
 STEPS = 200  # of one measurement
-WARMUPS = {"constant": {"value": 0.1}, "power": {"exponent": 2.0}, "exponential": {"tau": 10.0},
-           "geometric": {"start": 0.01}, "untuned_linear": {"beta2": 0.999},
-           "untuned_exponential": {"beta2": 0.999}, "radam": {"beta2": 0.999}}
-DECAYS = {"polynomial": {"exponent": 2.0}, "exponential": {"final": 0.1}, "wsd": {"decay_fraction": 0.3},
-          "geometric": {"decay_rate": 0.5, "transition_steps": 10.0}, "inverse_sqrt": {"timescale": 100.0},
-          "multistep": {"boundaries": (300, 600), "factor": 0.1}, "cosine_restarts": {"cycle_steps": 100.0}}
+WARMUPS = {
+    "constant": {"value": 0.1},
+    "power": {"exponent": 2.0},
+    "exponential": {"tau": 10.0},
+    "geometric": {"start": 0.01},
+    "untuned_linear": {"beta2": 0.999},
+    "untuned_exponential": {"beta2": 0.999},
+    "radam": {"beta2": 0.999},
+}
+DECAYS = {
+    "polynomial": {"exponent": 2.0},
+    "exponential": {"final": 0.1},
+    "wsd": {"decay_fraction": 0.3},
+    "geometric": {"decay_rate": 0.5, "transition_steps": 10.0},
+    "inverse_sqrt": {"timescale": 100.0},
+    "multistep": {"boundaries": (300, 600), "factor": 0.1},
+    "cosine_restarts": {"cycle_steps": 100.0},
+}
 
 
 def rates():
     """Name -> learning rate: each warmup with a cosine, and each decay after a linear warmup."""
-    build = partial(schedules.build, combination="join", num_steps=1000, peak_lr=0.1, init_lr=0.0, end_lr=0.0,
-                    warmup_steps=100)
+    build = partial(
+        schedules.build, combination="join", num_steps=1000, peak_lr=0.1, init_lr=0.0, end_lr=0.0, warmup_steps=100
+    )
     for name in schedules.WARMUPS:
-        yield f"warmup {name}", build(warmup=name, warmup_args=WARMUPS.get(name, {}), schedule="cosine",
-                                      schedule_args={})
+        yield (
+            f"warmup {name}",
+            build(warmup=name, warmup_args=WARMUPS.get(name, {}), schedule="cosine", schedule_args={}),
+        )
     for name in schedules.DECAYS:
-        yield f"decay {name}", build(warmup="linear", warmup_args={}, schedule=name,
-                                     schedule_args=DECAYS.get(name, {}))
+        yield f"decay {name}", build(warmup="linear", warmup_args={}, schedule=name, schedule_args=DECAYS.get(name, {}))
 
 
 def compiled_step(rate):
@@ -51,6 +65,7 @@ def compiled_step(rate):
     def step(params, state):
         updates, state = tx.update(params, state)
         return optax.apply_updates(params, updates), state
+
     params = jnp.ones(1000)
     return step, tx.init(params)
 
@@ -78,8 +93,10 @@ def main():
             before, cost, after = microseconds(*plain), microseconds(*step), microseconds(*plain)
             extra[name].append(cost - (before + after) / 2)
     device = jax.devices()[0]
-    print(f"{device.platform} ({device.device_kind}), jax {jax.__version__}; an update with a constant rate: "
-          f"{statistics.median(microseconds(*plain) for _ in range(rounds)):.1f} us")
+    print(
+        f"{device.platform} ({device.device_kind}), jax {jax.__version__}; an update with a constant rate: "
+        f"{statistics.median(microseconds(*plain) for _ in range(rounds)):.1f} us"
+    )
     print(f"{'rate':28} median us   spread (10 % to 90 %)")
     for name, costs in extra.items():
         low, *_, high = statistics.quantiles(costs, n=10)

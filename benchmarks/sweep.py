@@ -50,8 +50,11 @@ from train_step import processor, spread, versions
 VARIANTS = ("fcn", "resnet", "transformer")
 ALONE = 8  # runs in a row, from which the time of one is taken; up to 12 the loop prints a line for each evaluation
 LOSS_TOLERANCE = 0.1
-OURS = {"empty": "all updates, empty compilation cache", "warm": "all updates, warm cache",
-        "stops": "as configured, warm cache"}
+OURS = {
+    "empty": "all updates, empty compilation cache",
+    "warm": "all updates, warm cache",
+    "stops": "as configured, warm cache",
+}
 EQUAL = {"plain": "this code", "torch": "torch, one run after another", "stacked": "torch, {} runs stacked"}
 CLOCKS = ("wall", "cpu")
 PARTS = ("compile", "data", "train", "diagnose", "evaluate", "save")
@@ -60,12 +63,14 @@ PARTS = ("compile", "data", "train", "diagnose", "evaluate", "save")
 def main():
     options = parse()
     os.environ["JAX_PLATFORMS"] = "cpu"
-    cores = sorted(os.sched_getaffinity(0))[-options.cores:]
+    cores = sorted(os.sched_getaffinity(0))[-options.cores :]
     config = chosen(options)
     torch = bool(importlib.util.find_spec("torch")) and options.config == "fcn"
-    print(f"{processor()}, {len(cores)} core{'s' * (len(cores) > 1)}, Python {platform.python_version()}, "
-          f"{versions(('ours', 'torch') if torch else ('ours',))}; {options.rounds} "
-          f"round{'s' * (options.rounds > 1)}")
+    print(
+        f"{processor()}, {len(cores)} core{'s' * (len(cores) > 1)}, Python {platform.python_version()}, "
+        f"{versions(('ours', 'torch') if torch else ('ours',))}; {options.rounds} "
+        f"round{'s' * (options.rounds > 1)}"
+    )
     if not importlib.util.find_spec("torch"):
         print("torch is not installed: this code alone")
     elif not torch:
@@ -73,8 +78,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         task = describe(config, folder, options.smoke)
         axes = " x ".join(f"{size(values)} {name}" for name, values in config["sweep"].items())
-        print(f"{task['runs']} runs ({axes}) of {task['steps']} updates, {task['parameters']:,} parameters\n",
-              flush=True)
+        print(
+            f"{task['runs']} runs ({axes}) of {task['steps']} updates, {task['parameters']:,} parameters\n", flush=True
+        )
         rounds = [one_round(f"{folder}/cache{index}", task, cores, torch) for index in range(options.rounds)]
     show_ours(task, rounds)
     show_equal(task, rounds, len(cores))
@@ -97,14 +103,16 @@ def parse():
         options.rounds, options.runs = 1, options.runs or 4
     for name, most in (("runs", math.inf), ("rounds", math.inf), ("cores", available)):
         if getattr(options, name) is not None and not 1 <= getattr(options, name) <= most:
-            parser.error(f"--{name}={getattr(options, name)}; allowed: integers from 1"
-                         + f" to {most}" * (most < math.inf))
+            parser.error(
+                f"--{name}={getattr(options, name)}; allowed: integers from 1" + f" to {most}" * (most < math.inf)
+            )
     return options
 
 
 def chosen(options):
     """The config as a dict, its sweep cut to the number of runs."""
     from configs import phase_diagram
+
     config = phase_diagram.get_config(options.config + ",smoke" * options.smoke).to_dict()
     axes = config["sweep"]
     while math.prod(map(size, axes.values())) > (options.runs or math.inf):
@@ -125,22 +133,34 @@ def shorter(values):
 
 def describe(config, folder, smoke):
     """What all processes are told; the data for torch are in `folder`."""
-    from warmup_jax import config as configuration
-    from warmup_jax import data, job, sweep
+    from warmup_jax import data
+    from warmup_jax.training import program, sweep
+    from warmup_jax.training import schema as configuration
+
     dataset = data.load(**config["dataset"])
     if config["model"]["name"] == "fcn":
         save_data(dataset, folder)
     changes = sweep.expand(config)
-    return dict(config=config, folder=folder, changes=changes, runs=len(changes), alone=3 if smoke else ALONE,
-                parameters=job.parameters(config, dataset),
-                steps=configuration.num_steps(config, dataset.train.size))
+    return dict(
+        config=config,
+        folder=folder,
+        changes=changes,
+        runs=len(changes),
+        alone=3 if smoke else ALONE,
+        parameters=program.parameters(config, dataset),
+        steps=configuration.num_steps(config, dataset.train.size),
+    )
 
 
 def save_data(dataset, folder):
     """Both splits as training normalises them, so that torch's processes need none of this code."""
     import numpy as np
-    arrays = {f"{part}_{key}": np.asarray(values) for part, split in (("train", dataset.train), ("test", dataset.test))
-              for key, values in dataset.prepare(split.arrays, None, False).items()}
+
+    arrays = {
+        f"{part}_{key}": np.asarray(values)
+        for part, split in (("train", dataset.train), ("test", dataset.test))
+        for key, values in dataset.prepare(split.arrays, None, False).items()
+    }
     np.savez(f"{folder}/data.npz", **arrays)
 
 
@@ -148,8 +168,13 @@ def one_round(caches, task, cores, torch):
     """What each of the processes of a round measured, by its name."""
     whole = task["config"] | dict(stop_when_diverged=False)
     of = lambda config, where=caches: measure(task | dict(side="ours", config=config, cores=cores), where)
-    found = {"empty": of(whole), "alone": of(alone(whole, task["alone"])), "warm": of(whole),
-             "stops": of(task["config"]), "plain": of(whole | dict(diagnostics={}), f"{caches}-plain")}
+    found = {
+        "empty": of(whole),
+        "alone": of(alone(whole, task["alone"])),
+        "warm": of(whole),
+        "stops": of(task["config"]),
+        "plain": of(whole | dict(diagnostics={}), f"{caches}-plain"),
+    }
     if torch:
         found |= {name: at_once(task | dict(side=name, config=whole), cores, caches) for name in ("torch", "stacked")}
     return found
@@ -166,8 +191,12 @@ def at_once(task, cores, caches):
     """A process for each core, all at once: every `len(cores)`-th run is its own."""
     start, count = time.perf_counter(), len(cores)
     with ThreadPoolExecutor(count) as pool:
-        found = list(pool.map(lambda index: measure(
-            task | dict(changes=task["changes"][index::count], cores=[cores[index]]), caches), range(count)))
+        found = list(
+            pool.map(
+                lambda index: measure(task | dict(changes=task["changes"][index::count], cores=[cores[index]]), caches),
+                range(count),
+            )
+        )
     together = found[0] | dict(wall=time.perf_counter() - start)
     for name in ("cpu", "memory"):
         together[name] = sum(of_one[name] for of_one in found)
@@ -181,8 +210,11 @@ def measure(task, caches):
     with tempfile.TemporaryDirectory(dir=task["folder"]) as workdir:
         start = time.perf_counter()
         found = processes.output(
-            task["side"], [__file__, "--child"], input=pickle.dumps(task | dict(workdir=workdir)),
-            env=processes.environment(task["side"] == "ours", len(task["cores"]), caches))
+            task["side"],
+            [__file__, "--child"],
+            input=pickle.dumps(task | dict(workdir=workdir)),
+            env=processes.environment(task["side"] == "ours", len(task["cores"]), caches),
+        )
         wall = time.perf_counter() - start
     return json.loads(found) | dict(wall=wall)
 
@@ -199,17 +231,24 @@ def child(task):
 
 def train(task):
     """This code's side: the experiment as train.py runs it."""
-    from warmup_jax import experiment
+    from warmup_jax.training import experiment
+
     lines = Lines()
     with contextlib.redirect_stdout(lines):
         summary = experiment.run(task["config"], task["workdir"], STARTED)
     ends = [when for when, line in lines.noted if re.search(rf"\) step {task['steps']}: ", line)]
-    between = {clock: [later[index] - earlier[index] for earlier, later in zip(ends, ends[1:])]
-               for index, clock in enumerate(CLOCKS)}
-    return dict(parameters=task["parameters"], seconds=summary["seconds"], between=between,
-                losses=[float(run["final"]["train/loss"]) for run in summary["runs"]],
-                accuracies=[run["final"]["eval/accuracy"] for run in summary["runs"]],
-                stopped=sum(run["steps"] < task["steps"] for run in summary["runs"]))
+    between = {
+        clock: [later[index] - earlier[index] for earlier, later in zip(ends, ends[1:])]
+        for index, clock in enumerate(CLOCKS)
+    }
+    return dict(
+        parameters=task["parameters"],
+        seconds=summary["seconds"],
+        between=between,
+        losses=[float(run["final"]["train/loss"]) for run in summary["runs"]],
+        accuracies=[run["final"]["eval/accuracy"] for run in summary["runs"]],
+        stopped=sum(run["steps"] < task["steps"] for run in summary["runs"]),
+    )
 
 
 class Lines(io.TextIOBase):
@@ -226,20 +265,30 @@ class Lines(io.TextIOBase):
 def show_ours(task, rounds):
     """The table of this code alone, and where the time goes."""
     one = {clock: [statistics.median(each["alone"]["between"][clock]) for each in rounds] for clock in CLOCKS}
-    print(f"{'this code':38} {'/ (runs x one run)':>19} {'by CPU time':>19} {'s in all':>22} {'updates/s':>19} "
-          f"{'first step s':>12} {'MB':>6}")
+    print(
+        f"{'this code':38} {'/ (runs x one run)':>19} {'by CPU time':>19} {'s in all':>22} {'updates/s':>19} "
+        f"{'first step s':>12} {'MB':>6}"
+    )
     for name, title in OURS.items():
         column = [each[name] for each in rounds]
-        ratios = [spread([of[clock] / (task["runs"] * alone) for of, alone in zip(column, one[clock])], ".2f")
-                  for clock in CLOCKS]
-        print(f"{title:38} {ratios[0]:>19} {ratios[1]:>19} {spread([of['wall'] for of in column], '.1f'):>22} "
-              f"{'' if name == 'stops' else updates(task, column):>19} "
-              f"{statistics.median(of['seconds']['to_first_step'] for of in column):12.1f} {memory(column):>6}")
-    inside = [sum(each["warm"]["seconds"].get(part, 0.0) for part in ("train", "diagnose", "evaluate")) / task["runs"]
-              for each in rounds]
-    print(f"one run: {spread(one['wall'], '.3f')} s from the end of one to the end of the next, CPU "
-          f"{spread(one['cpu'], '.3f')} s; training, diagnostics and evaluation of a run in the sweep "
-          f"{spread(inside, '.3f')} s")
+        ratios = [
+            spread([of[clock] / (task["runs"] * alone) for of, alone in zip(column, one[clock])], ".2f")
+            for clock in CLOCKS
+        ]
+        print(
+            f"{title:38} {ratios[0]:>19} {ratios[1]:>19} {spread([of['wall'] for of in column], '.1f'):>22} "
+            f"{'' if name == 'stops' else updates(task, column):>19} "
+            f"{statistics.median(of['seconds']['to_first_step'] for of in column):12.1f} {memory(column):>6}"
+        )
+    inside = [
+        sum(each["warm"]["seconds"].get(part, 0.0) for part in ("train", "diagnose", "evaluate")) / task["runs"]
+        for each in rounds
+    ]
+    print(
+        f"one run: {spread(one['wall'], '.3f')} s from the end of one to the end of the next, CPU "
+        f"{spread(one['cpu'], '.3f')} s; training, diagnostics and evaluation of a run in the sweep "
+        f"{spread(inside, '.3f')} s"
+    )
     print(f"stopped early as configured: {rounds[0]['stops']['stopped']} of {task['runs']} runs")
     for name, title in OURS.items():
         print(f"seconds, {title}: {where(rounds, name)}")
@@ -255,17 +304,22 @@ def where(rounds, name):
 
 def show_equal(task, rounds, cores):
     """The table of equal work."""
-    print(f"{'equal work, no diagnostics':38} {'torch / ours':>19} {'by CPU time':>19} {'s in all':>22} "
-          f"{'updates/s':>19} {'MB':>19}")
+    print(
+        f"{'equal work, no diagnostics':38} {'torch / ours':>19} {'by CPU time':>19} {'s in all':>22} "
+        f"{'updates/s':>19} {'MB':>19}"
+    )
     for name, title in EQUAL.items():
         if name in rounds[0]:
             column, ratios = [each[name] for each in rounds], ["", ""]
             if name != "plain":
-                ratios = [spread([each[name][clock] / each["plain"][clock] for each in rounds], ".2f")
-                          for clock in CLOCKS]
-            print(f"{title.format(column[0].get('lanes')):38} {ratios[0]:>19} {ratios[1]:>19} "
-                  f"{spread([of['wall'] for of in column], '.1f'):>22} {updates(task, column):>19} "
-                  f"{memory(column):>19}")
+                ratios = [
+                    spread([each[name][clock] / each["plain"][clock] for each in rounds], ".2f") for clock in CLOCKS
+                ]
+            print(
+                f"{title.format(column[0].get('lanes')):38} {ratios[0]:>19} {ratios[1]:>19} "
+                f"{spread([of['wall'] for of in column], '.1f'):>22} {updates(task, column):>19} "
+                f"{memory(column):>19}"
+            )
     if "torch" in rounds[0]:
         print(f"torch: one process of one thread for each of {cores} cores; CPU time and MB are their sum")
 
@@ -284,16 +338,21 @@ def agreement(task, rounds, tolerance):
     counts = {name: side["parameters"] for name, side in sides.items()}
     if len(set(counts.values())) > 1:
         sys.exit(f"the sides differ in their parameters: {counts}")
-    lines = [f"the same work: {task['parameters']:,} parameters; final training loss and test accuracy, medians over "
-             "seeds and warmups"]
+    lines = [
+        f"the same work: {task['parameters']:,} parameters; final training loss and test accuracy, medians over "
+        "seeds and warmups"
+    ]
     for rate in sorted({change["peak_lr"] for change in task["changes"]})[:2]:
         of_rate = [run for run, change in enumerate(task["changes"]) if change["peak_lr"] == rate]
-        losses, accuracies = ({name: middle([side[key][run] for run in of_rate]) for name, side in sides.items()}
-                              for key in ("losses", "accuracies"))
+        losses, accuracies = (
+            {name: middle([side[key][run] for run in of_rate]) for name, side in sides.items()}
+            for key in ("losses", "accuracies")
+        )
         if max(losses.values()) > (1 + tolerance) * min(losses.values()):
             sys.exit(f"the sides differ in the final loss at peak_lr={rate}: {losses}")
-        lines.append(f"  peak_lr={rate:g}: " + ", ".join(
-            f"{name} {losses[name]:.4f} {accuracies[name]:.1%}" for name in sides))
+        lines.append(
+            f"  peak_lr={rate:g}: " + ", ".join(f"{name} {losses[name]:.4f} {accuracies[name]:.1%}" for name in sides)
+        )
     return "\n".join(lines)
 
 

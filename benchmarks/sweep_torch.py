@@ -15,23 +15,38 @@ def train(task):
     examples = load(f"{task['folder']}/data.npz", config["batch_size"])
     every, steps = config["log_every"], task["steps"]
     logged = {t for t in range(steps) if (t + 1) % every == 0 or t in (0, steps - 1)}
-    sizes = [examples["inputs"].shape[1], *[config["model"]["width"]] * (config["model"]["depth"] - 1),
-             examples["targets"].shape[1]]
+    sizes = [
+        examples["inputs"].shape[1],
+        *[config["model"]["width"]] * (config["model"]["depth"] - 1),
+        examples["targets"].shape[1],
+    ]
     side, lanes = (train_stacked, STACKED) if task["side"] == "stacked" else (train_one, 1)
-    found = [run for first in range(0, len(changes), lanes)
-             for run in side(changes[first:first + lanes], sizes, examples, steps, logged)]
-    return dict(parameters=sum(p.numel() for p in network(sizes, 0).parameters()), lanes=lanes,
-                losses=[losses[-1] for losses, _ in found], accuracies=[accuracy for _, accuracy in found])
+    found = [
+        run
+        for first in range(0, len(changes), lanes)
+        for run in side(changes[first : first + lanes], sizes, examples, steps, logged)
+    ]
+    return dict(
+        parameters=sum(p.numel() for p in network(sizes, 0).parameters()),
+        lanes=lanes,
+        losses=[losses[-1] for losses, _ in found],
+        accuracies=[accuracy for _, accuracy in found],
+    )
 
 
 def load(path, batch_size):
     """The batch of every update, flat and with its labels as vectors, and the test split."""
     with np.load(path) as arrays:
-        inputs, labels, test_inputs, test_labels = (torch.from_numpy(arrays[name]) for name in (
-            "train_inputs", "train_labels", "test_inputs", "test_labels"))
+        inputs, labels, test_inputs, test_labels = (
+            torch.from_numpy(arrays[name]) for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")
+        )
     targets = F.one_hot(labels.long()).float()
-    return dict(inputs=inputs.flatten(1)[:batch_size], targets=targets[:batch_size],
-                test_inputs=test_inputs.flatten(1), test_labels=test_labels)
+    return dict(
+        inputs=inputs.flatten(1)[:batch_size],
+        targets=targets[:batch_size],
+        test_inputs=test_inputs.flatten(1),
+        test_labels=test_labels,
+    )
 
 
 def network(sizes, seed):
@@ -82,6 +97,7 @@ def train_stacked(runs, sizes, examples, steps, logged):
         for index, (kernel, bias) in enumerate(zip(kernels, biases)):
             x = torch.baddbmm(bias, F.relu(x) if index else x, kernel)
         return x
+
     for t in range(steps):
         losses = (forward(examples["inputs"]) - targets).square().sum((1, 2)) / (2 * len(targets))
         grads = torch.autograd.grad(losses.sum(), kernels + biases)

@@ -50,12 +50,16 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import processes
 from train_step_rows import ROWS, chosen, flax_example
-from train_step_table import BY_CPU_TIME, COLUMNS, LOSS_TOLERANCE, agreement, heading, lines, rate, spread
+from train_step_table import BY_CPU_TIME, COLUMNS, agreement, heading, lines, rate
 
-from warmup_jax import process
+from warmup_jax.runtime import process
 
-SIDES = {"ours": "train_step_ours", "eager": "train_step_torch", "compiled": "train_step_torch",
-         "flax": "train_step_flax"}
+SIDES = {
+    "ours": "train_step_ours",
+    "eager": "train_step_torch",
+    "compiled": "train_step_torch",
+    "flax": "train_step_flax",
+}
 PEERS = tuple(SIDES)[1:]
 EXAMPLES = ("imagenet", "wmt", "lm1b")
 MATRIX = {"cpu": (2048, "float32"), "gpu": (8192, "bfloat16")}  # whose product is the rate of the machine
@@ -65,8 +69,9 @@ WARM, WARM_SECONDS = 3, 5.0  # dispatches before the clock starts: no more of th
 def main():
     options = parse()
     sides, missing = available(options)
-    rows = {name: chosen(name, options.device, options.smoke, options.steps, options.dropout)
-            for name in options.models}
+    rows = {
+        name: chosen(name, options.device, options.smoke, options.steps, options.dropout) for name in options.models
+    }
     lacking = [name for name, row in rows.items() if not flax_example(row)]
     if "flax" in sides and lacking:
         missing.append(f"flax for {', '.join(lacking)}: its examples have no such model")
@@ -89,8 +94,10 @@ def show(threads, rows, sides, options, notes):
     with tempfile.TemporaryDirectory() as caches:
         for model, row in rows.items():
             names = [name for name in sides if name != "flax" or flax_example(row)]
-            rounds = [{name: measure(name, row, cores, index == 0, caches, options) for name in ["rate", *names]}
-                      for index in range(options.rounds)]
+            rounds = [
+                {name: measure(name, row, cores, index == 0, caches, options) for name in ["rate", *names]}
+                for index in range(options.rounds)
+            ]
             notes[model] = agreement(model, row, {name: rounds[0][name] for name in names}, options.smoke)
             print(lines(model, row, rounds, columns, options.markdown), flush=True)
             rates.append(f"{model} {rate(rounds)}")
@@ -123,8 +130,10 @@ def parse():
         parser.error(f"--dropout={options.dropout}; allowed: numbers from 0 to below 1")
     for example in EXAMPLES if options.flax_examples is not None else ():
         if not Path(options.flax_examples, example, "models.py").is_file():
-            parser.error(f"--flax_examples={options.flax_examples}: no {example}/models.py there; allowed: the folder "
-                         "`examples` of a checkout of Flax")
+            parser.error(
+                f"--flax_examples={options.flax_examples}: no {example}/models.py there; allowed: the folder "
+                "`examples` of a checkout of Flax"
+            )
     if options.device == "gpu":
         if options.threads is not None:
             parser.error(f"--threads={options.threads}; allowed with --device=cpu only")
@@ -168,17 +177,31 @@ def available(options):
         reasons["flax"] = "which needs --flax_examples=DIR"
     elif options.dropout:
         reasons["flax"] = "which is measured without dropout only"
-    return (["ours"] + [name for name in options.peers if name not in reasons],
-            [f"{name}, {reasons[name]}" for name in options.peers if name in reasons])
+    return (
+        ["ours"] + [name for name in options.peers if name not in reasons],
+        [f"{name}, {reasons[name]}" for name in options.peers if name in reasons],
+    )
 
 
 def measure(name, row, cores, count, caches, options):
     """Runs one side, or the matrix product "rate", in a process of its own; a dict of what it measured."""
-    task = dict(side=name, row=row, cores=cores, device=options.device, matrix=matrix(options), count=count,
-                flax_examples=options.flax_examples, started=time.time())
-    return json.loads(processes.output(
-        f"{name} on {row['title']}", [__file__, "--child", json.dumps(task)],
-        env=processes.environment(name == "ours", len(cores or ()), caches)))
+    task = dict(
+        side=name,
+        row=row,
+        cores=cores,
+        device=options.device,
+        matrix=matrix(options),
+        count=count,
+        flax_examples=options.flax_examples,
+        started=time.time(),
+    )
+    return json.loads(
+        processes.output(
+            f"{name} on {row['title']}",
+            [__file__, "--child", json.dumps(task)],
+            env=processes.environment(name == "ours", len(cores or ()), caches),
+        )
+    )
 
 
 def child(task):
@@ -190,6 +213,7 @@ def child(task):
 
 def matmul(size, dtype):
     from flops import matmul_rate
+
     return dict(rate=matmul_rate(size, dtype))
 
 
@@ -210,10 +234,18 @@ def train(task):
     steps = dispatches * side.dispatch
     wall, cpu = (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
     peak = processes.peak_memory() if task["device"] == "cpu" else side.peak_on_gpu() / 2**20
-    return dict(parameters=side.parameters, about=side.about, wall=1e3 * wall, cpu=1e3 * cpu,
-                first=first - (side.dispatch - 1) * wall, peak=peak,
-                training=None if imported is None else peak - imported, first_loss=first_loss, last_loss=last_loss,
-                flops=side.flops() if task["count"] else None)
+    return dict(
+        parameters=side.parameters,
+        about=side.about,
+        wall=1e3 * wall,
+        cpu=1e3 * cpu,
+        first=first - (side.dispatch - 1) * wall,
+        peak=peak,
+        training=None if imported is None else peak - imported,
+        first_loss=first_loss,
+        last_loss=last_loss,
+        flops=side.flops() if task["count"] else None,
+    )
 
 
 def resident_memory():
@@ -249,9 +281,16 @@ def about_machine(options, sides):
     count = process.cores()
     parts = [f"{datetime.date.today():%Y-%m-%d}", processor(), f"{count} core{'s' * (count > 1)}"]
     parts += [options.gpu] if options.device == "gpu" else []
-    return (", ".join([*parts, f"Python {platform.python_version()}",
-                       versions(["torch"] if {"eager", "compiled"} & set(sides) else [])])
-            + f"; {options.rounds} round{'s' * (options.rounds > 1)}")
+    return (
+        ", ".join(
+            [
+                *parts,
+                f"Python {platform.python_version()}",
+                versions(["torch"] if {"eager", "compiled"} & set(sides) else []),
+            ]
+        )
+        + f"; {options.rounds} round{'s' * (options.rounds > 1)}"
+    )
 
 
 def processor():
@@ -265,6 +304,7 @@ def processor():
 
 def versions(names):
     from importlib.metadata import version
+
     libraries = ["jax", "flax", "optax"] + ["torch"] * ("torch" in names)
     return ", ".join(f"{library} {version(library)}" for library in libraries)
 

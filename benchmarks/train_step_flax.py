@@ -21,8 +21,8 @@ from flax.training import train_state
 from train_step_ours import peak_on_gpu
 from train_step_rows import BATCHES, LEARNING_RATE, Side, flax_example
 
-from warmup_jax import experiment
 from warmup_jax.losses import cross_entropy
+from warmup_jax.training import experiment
 
 
 class TrainState(train_state.TrainState):
@@ -38,8 +38,12 @@ def set_up(task):
     batches = [jax.device_put(batch) for batch in random_batches(row)]
     variables = nn.unbox(jax.jit(model.init)(jax.random.key(0), *batches[0][0]))
     apply = of_one_device(model)
-    state = TrainState.create(apply_fn=apply, params=variables["params"], tx=optax.adam(LEARNING_RATE),
-                              batch_stats=variables.get("batch_stats", {}))
+    state = TrainState.create(
+        apply_fn=apply,
+        params=variables["params"],
+        tx=optax.adam(LEARNING_RATE),
+        batch_stats=variables.get("batch_stats", {}),
+    )
     step = jax.jit(lambda state, batch: train_step(state, batch, row["label_smoothing"]), donate_argnums=0)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     feed = itertools.cycle(batches)
@@ -50,8 +54,14 @@ def set_up(task):
             state, metrics = step(state, batch)
         return float(jax.block_until_ready((state, metrics))[1]["loss"])
 
-    return Side(parameters=parameters, about=f"examples/{folder}: {about}", dispatch=1, run=run,
-                flops=lambda: flops.count(apply, variables_of(state), batches[0][0]), peak_on_gpu=peak_on_gpu)
+    return Side(
+        parameters=parameters,
+        about=f"examples/{folder}: {about}",
+        dispatch=1,
+        run=run,
+        flops=lambda: flops.count(apply, variables_of(state), batches[0][0]),
+        peak_on_gpu=peak_on_gpu,
+    )
 
 
 def load(path):
@@ -73,11 +83,22 @@ def build(row, models):
     translates = args["name"] == "transformer"
     learned = args["positions"] == "learned"
     config = models.TransformerConfig(
-        vocab_size=classes, output_vocab_size=classes, share_embeddings=True, logits_via_embedding=True, dtype=dtype,
-        emb_dim=args["width"], num_heads=args["heads"], qkv_dim=args["width"], mlp_dim=args["ffn_width"],
-        num_layers=args["encoder_depth" if translates else "depth"], max_len=args["max_positions"], dropout_rate=0.0,
-        attention_dropout_rate=0.0, deterministic=True,
-        posemb_init=nn.initializers.normal(0.02) if learned else None)
+        vocab_size=classes,
+        output_vocab_size=classes,
+        share_embeddings=True,
+        logits_via_embedding=True,
+        dtype=dtype,
+        emb_dim=args["width"],
+        num_heads=args["heads"],
+        qkv_dim=args["width"],
+        mlp_dim=args["ffn_width"],
+        num_layers=args["encoder_depth" if translates else "depth"],
+        max_len=args["max_positions"],
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        deterministic=True,
+        posemb_init=nn.initializers.normal(0.02) if learned else None,
+    )
     model = models.Transformer(config) if translates else models.TransformerLM(config)
     return model, "Pre-LN, ReLU, no biases in attention"
 
@@ -87,10 +108,12 @@ def of_one_device(model):
 
     The examples map whole steps over devices, whose all-reduces XLA would keep on CPU also for a single one.
     """
+
     def apply(variables, inputs):
         call = lambda inputs: model.apply(variables, *inputs, mutable=["batch_stats"])
         outputs = jax.vmap(call, axis_name="batch")(jax.tree.map(lambda leaf: leaf[None], inputs))
         return jax.tree.map(lambda leaf: leaf[0], outputs)
+
     return apply
 
 
@@ -106,6 +129,7 @@ def train_step(state, batch, label_smoothing):
         logits, changed = state.apply_fn(variables_of(state.replace(params=params)), inputs)
         logits = logits.astype(jnp.float32)
         return cross_entropy(logits, labels, label_smoothing).mean(), (logits, changed.get("batch_stats", {}))
+
     (loss, (logits, stats)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == labels).mean()}
     return state.apply_gradients(grads=grads, batch_stats=stats), metrics
@@ -125,4 +149,5 @@ def random_batches(row):
         positions = [np.broadcast_to(np.arange(length, dtype=np.int32), (batch, length)) for length in shape]
         segments = [np.ones((batch, length), np.int32) for length in shape]
         return (*source, target, *positions, *segments), target
+
     return [one() for _ in range(BATCHES)]

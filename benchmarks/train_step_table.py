@@ -9,10 +9,24 @@ LOSS_TOLERANCE = 0.05
 NOISY = {"tiny": 0.1}  # models whose first loss differs by 5 % between seeds
 # How far a peer may be from this code. Flax's examples have other layers and an initialisation of their own.
 PLAIN = dict(parameters=0.0, flops=0.01, first_loss=LOSS_TOLERANCE)
-TOLERANCES = {"ours": PLAIN, "eager": PLAIN, "compiled": PLAIN,
-              "flax": dict(parameters=0.02, flops=0.02, first_loss=0.2)}
-COLUMNS = {"side": 11, "time / ours": 19, "by CPU time": 19, "ms a step": 24, "CPU ms": 9, "MFU %": 6,
-           "first step s": 12, "cached s": 8, "peak MB": 8, "training MB": 12}
+TOLERANCES = {
+    "ours": PLAIN,
+    "eager": PLAIN,
+    "compiled": PLAIN,
+    "flax": dict(parameters=0.02, flops=0.02, first_loss=0.2),
+}
+COLUMNS = {
+    "side": 11,
+    "time / ours": 19,
+    "by CPU time": 19,
+    "ms a step": 24,
+    "CPU ms": 9,
+    "MFU %": 6,
+    "first step s": 12,
+    "cached s": 8,
+    "peak MB": 8,
+    "training MB": 12,
+}
 BY_CPU_TIME = "by CPU time"
 
 
@@ -27,15 +41,15 @@ def lines(model, row, rounds, columns, markdown):
     table = [[cells(name, rounds)[column] for column in columns] for name in rounds[0] if name != "rate"]
     if markdown:
         return "\n".join(f"| {model} | {' | '.join(each)} |" for each in table)
-    return "\n".join([f"{model}: {row['title']}"] + [
-        aligned(each, columns) for each in table])
+    return "\n".join([f"{model}: {row['title']}"] + [aligned(each, columns) for each in table])
 
 
 def aligned(each, columns):
     """A line of text: the side to the left, numbers to the right."""
     width = COLUMNS[columns[0]]
-    return " ".join([f"{'  ' + each[0]:{width}}"] + [
-        f"{cell:>{COLUMNS[column]}}" for cell, column in zip(each[1:], columns[1:])])
+    return " ".join(
+        [f"{'  ' + each[0]:{width}}"] + [f"{cell:>{COLUMNS[column]}}" for cell, column in zip(each[1:], columns[1:])]
+    )
 
 
 def cells(name, rounds):
@@ -45,12 +59,18 @@ def cells(name, rounds):
     operations = 3 * rounds[0][name]["flops"]
     mfu = [100 * operations / (each[name]["wall"] / 1e3) / each["rate"]["rate"] for each in rounds]
     alone = lambda values: f"{values[0]:.2f}" if name == "ours" else spread(values, ".2f")
-    return {"side": name, "time / ours": alone(ratio["wall"]), BY_CPU_TIME: alone(ratio["cpu"]),
-            "ms a step": spread(of["wall"], ".1f"), "CPU ms": f"{statistics.median(of['cpu']):.1f}",
-            "MFU %": f"{statistics.median(mfu):.1f}", "first step s": f"{of['first'][0]:.1f}",
-            "cached s": f"{statistics.median(of['first'][1:]):.1f}" if len(rounds) > 1 else "-",
-            "peak MB": f"{statistics.median(of['peak']):.0f}",
-            "training MB": "-" if None in of["training"] else f"{statistics.median(of['training']):.0f}"}
+    return {
+        "side": name,
+        "time / ours": alone(ratio["wall"]),
+        BY_CPU_TIME: alone(ratio["cpu"]),
+        "ms a step": spread(of["wall"], ".1f"),
+        "CPU ms": f"{statistics.median(of['cpu']):.1f}",
+        "MFU %": f"{statistics.median(mfu):.1f}",
+        "first step s": f"{of['first'][0]:.1f}",
+        "cached s": f"{statistics.median(of['first'][1:]):.1f}" if len(rounds) > 1 else "-",
+        "peak MB": f"{statistics.median(of['peak']):.0f}",
+        "training MB": "-" if None in of["training"] else f"{statistics.median(of['training']):.0f}",
+    }
 
 
 def rate(rounds):
@@ -70,16 +90,24 @@ def agreement(model, row, sides, smoke):
             if not abs(difference(side, ours, quantity)) <= tolerance:
                 raise SystemExit(
                     f"{model}: ours and {name} differ in {quantity} by {difference(side, ours, quantity):+.2%}, "
-                    f"{ours[quantity]:,} and {side[quantity]:,}; allowed: {tolerance:.0%}")
+                    f"{ours[quantity]:,} and {side[quantity]:,}; allowed: {tolerance:.0%}"
+                )
     shape = (" + " if is_text(row) else "x").join(map(str, row["input_shape"]))
-    found = [f"- {model}: {ours['parameters']:,} parameters, {3 * ours['flops'] / 1e9:.4g} GFLOP a step, batch "
-             f"{row['batch_size']} of {shape}, {row['num_classes']} classes, label smoothing {row['label_smoothing']}, "
-             f"dropout {row['model'].get('dropout', 0.0)}, {row['model']['dtype']}"]
+    found = [
+        f"- {model}: {ours['parameters']:,} parameters, {3 * ours['flops'] / 1e9:.4g} GFLOP a step, batch "
+        f"{row['batch_size']} of {shape}, {row['num_classes']} classes, label smoothing {row['label_smoothing']}, "
+        f"dropout {row['model'].get('dropout', 0.0)}, {row['model']['dtype']}"
+    ]
     for name, side in sides.items():
-        other = "".join(f"{quantity} {difference(side, ours, quantity):+.2%}, " for quantity in ("parameters", "flops")
-                        if side[quantity] != ours[quantity])
-        found.append(f"  - {name}: {side['about']}; {other}loss {side['first_loss']:.3f} after the first dispatch, "
-                     f"{side['last_loss']:.3f} after the last")
+        other = "".join(
+            f"{quantity} {difference(side, ours, quantity):+.2%}, "
+            for quantity in ("parameters", "flops")
+            if side[quantity] != ours[quantity]
+        )
+        found.append(
+            f"  - {name}: {side['about']}; {other}loss {side['first_loss']:.3f} after the first dispatch, "
+            f"{side['last_loss']:.3f} after the last"
+        )
     return "\n".join(found)
 
 

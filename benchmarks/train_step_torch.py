@@ -34,6 +34,7 @@ def set_up(task):
         with precision:
             logits = model(*inputs)
             return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=row["label_smoothing"])
+
     about = "Adam(fused=True), eager"
     if task["side"] == "compiled":
         mode = "max-autotune" if gpu else None
@@ -50,8 +51,15 @@ def set_up(task):
         if gpu:
             torch.cuda.synchronize()
         return last
-    return Side(parameters=sum(p.numel() for p in model.parameters()), about=about, dispatch=1, run=run,
-                flops=lambda: forward_flops(model, batches[0][0]), peak_on_gpu=torch.cuda.max_memory_allocated)
+
+    return Side(
+        parameters=sum(p.numel() for p in model.parameters()),
+        about=about,
+        dispatch=1,
+        run=run,
+        flops=lambda: forward_flops(model, batches[0][0]),
+        peak_on_gpu=torch.cuda.max_memory_allocated,
+    )
 
 
 def forward_flops(model, inputs):
@@ -80,8 +88,10 @@ def random_batches(row, device):
     if len(shape) == 1:
         return [((each,), of) for each, of in zip(tokens(shape[0]), tokens(shape[0]))]
     segments = [torch.ones(batch, length, dtype=torch.long, device=device) for length in shape]
-    return [((source, segments[0], target, segments[1]), of)
-            for source, target, of in zip(tokens(shape[0]), tokens(shape[1]), tokens(shape[1]))]
+    return [
+        ((source, segments[0], target, segments[1]), of)
+        for source, target, of in zip(tokens(shape[0]), tokens(shape[1]), tokens(shape[1]))
+    ]
 
 
 class Attention(nn.Module):
@@ -149,7 +159,7 @@ class Stack(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, table, tokens, mask=None, memory=None, memory_mask=None):
-        x = F.embedding(tokens, table) * self.scale + self.positions[:tokens.shape[1]]
+        x = F.embedding(tokens, table) * self.scale + self.positions[: tokens.shape[1]]
         x = F.dropout(x, self.dropout, self.training)
         for block in self.blocks:
             x = block(x, mask, memory, memory_mask)
@@ -182,8 +192,13 @@ class Transformer(nn.Module):
     def forward(self, source, source_segments, target, target_segments):
         memory = self.encoder(self.table, source, same(source_segments, source_segments))
         causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool, device=target.device).tril()
-        y = self.decoder(self.table, target, same(target_segments, target_segments) & causal, memory,
-                         same(target_segments, source_segments))
+        y = self.decoder(
+            self.table,
+            target,
+            same(target_segments, target_segments) & causal,
+            memory,
+            same(target_segments, source_segments),
+        )
         return F.linear(y, self.table)
 
 
@@ -258,7 +273,7 @@ class Residual(nn.Module):
         if self.project is not None:
             x = self.project(x)
         elif self.stride != 1 or self.missing:
-            x = F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, 0, self.missing))
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
         return F.relu(y + x, inplace=True)
 
 

@@ -7,7 +7,10 @@ OPTIMIZER_ARGS = {
     "none": dict(),
     "sgd": dict(momentum=0.9, nesterov=False),
     "lars": dict(momentum=0.9, nesterov=False, trust_coefficient=0.001, eps=0.0),
-    "adam": ADAM, "adamw": ADAM, "radam": ADAM, "lamb": ADAM | dict(eps=1e-6),
+    "adam": ADAM,
+    "adamw": ADAM,
+    "radam": ADAM,
+    "lamb": ADAM | dict(eps=1e-6),
     "adabelief": ADAM | dict(eps=1e-16),
     "lion": dict(beta1=0.9, beta2=0.99),
     "muon": ADAM | dict(momentum=0.95),
@@ -17,21 +20,45 @@ ADAM_OF_VASWANI = dict(beta2=0.98, eps=1e-9)  # Vaswani et al. 2017
 NORMS = ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none")
 # What a small Transformer is made of, in the form of Vaswani et al. 2017; a config adds name, depth and norm.
 TRANSFORMER = dict(
-    width=32, heads=4, ffn_width=128, norm_kind="layer", activation="relu", positions="sinusoidal",
-    max_positions=1024, bias=True, tied=True, scale_embedding=True, init="xavier", dropout=0.0, qk_norm=False,
-    attention="own", scan_layers=True, remat=False, dtype="float32")
+    width=32,
+    heads=4,
+    ffn_width=128,
+    norm_kind="layer",
+    activation="relu",
+    positions="sinusoidal",
+    max_positions=1024,
+    bias=True,
+    tied=True,
+    scale_embedding=True,
+    init="xavier",
+    dropout=0.0,
+    qk_norm=False,
+    attention="own",
+    scan_layers=True,
+    remat=False,
+    dtype="float32",
+)
 
-RESNET = dict(name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3", zero_gamma=False,
-              dtype="float32")
+RESNET = dict(
+    name="resnet", form="cifar", depth=20, width=1.0, shortcut="A", stem="3x3", zero_gamma=False, dtype="float32"
+)
 
 LAYERS = dict(layers=True)
 # name: the arguments that `diagnose=` gives a diagnostic; probes are also told when, and on what.
 DIAGNOSTICS = {
-    "norms": LAYERS, "relative_update": LAYERS,
-    "sharpness": dict(iterations=3, count=1), "preconditioned_sharpness": dict(iterations=3),
-    "gradient_noise": dict(micro_batches=8), "adaptive_rate": LAYERS, "early_overfitting": dict(),
-    "weight_distance": LAYERS, "representation": dict(), "dead_units": dict(), "token_variance": dict(),
-    "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1)}
+    "norms": LAYERS,
+    "relative_update": LAYERS,
+    "sharpness": dict(iterations=3, count=1),
+    "preconditioned_sharpness": dict(iterations=3),
+    "gradient_noise": dict(micro_batches=8),
+    "adaptive_rate": LAYERS,
+    "early_overfitting": dict(),
+    "weight_distance": LAYERS,
+    "representation": dict(),
+    "dead_units": dict(),
+    "token_variance": dict(),
+    "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1),
+}
 EVERY_STEP = ("norms", "relative_update")
 
 
@@ -48,15 +75,31 @@ def diagnostics(names):
 
 def digits():
     """The pictures of scikit-learn."""
-    return dict(task="images", name="digits", data_dir=config_dict.placeholder(str), residency="auto", augment="none",
-                image_size=config_dict.placeholder(int), workers=0)
+    return dict(
+        task="images",
+        name="digits",
+        data_dir=config_dict.placeholder(str),
+        residency="auto",
+        augment="none",
+        image_size=config_dict.placeholder(int),
+        workers=0,
+    )
 
 
 def pydoc():
     """The characters of the Python documentation."""
-    return dict(task="text", name="pydoc", data_dir=config_dict.placeholder(str), tokenizer="char",
-                vocab_size=config_dict.placeholder(int), length=32, prompt_length=8, residency="auto", workers=0,
-                test_split=config_dict.placeholder(str))
+    return dict(
+        task="text",
+        name="pydoc",
+        data_dir=config_dict.placeholder(str),
+        tokenizer="char",
+        vocab_size=config_dict.placeholder(int),
+        length=32,
+        prompt_length=8,
+        residency="auto",
+        workers=0,
+        test_split=config_dict.placeholder(str),
+    )
 
 
 def base(optimizer, diagnose=()):
@@ -65,20 +108,19 @@ def base(optimizer, diagnose=()):
     config.seed = 0
     config.batch_size = 128
     config.eval_batch_size = 512
-    config.num_steps = config_dict.placeholder(int)     # set this or num_epochs
+    config.num_steps = config_dict.placeholder(int)  # set this or num_epochs
     config.num_epochs = config_dict.placeholder(float)
 
     config.model = ConfigDict()
     config.dataset = ConfigDict()
-    config.decoding = ConfigDict()                      # what a text model writes at each evaluation; {}: nothing
+    config.decoding = ConfigDict()  # what a text model writes at each evaluation; {}: nothing
 
     config.optimizer = optimizer
-    config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(
-        weight_decay=0.0, clip_norm=config_dict.placeholder(float))
+    config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(weight_decay=0.0, clip_norm=config_dict.placeholder(float))
     config.peak_lr = 0.1
     config.init_lr = 0.0
     config.end_lr = 0.0
-    config.loss = "cross_entropy"                       # or "mse"
+    config.loss = "cross_entropy"  # or "mse"
     config.label_smoothing = 0.0
 
     config.warmup = "linear"
@@ -90,13 +132,13 @@ def base(optimizer, diagnose=()):
     config.schedule = "constant"
     config.schedule_args = ConfigDict()
     config.combination = "join"
-    config.recipe = config_dict.placeholder(str)        # a recipe stands for warmup and schedule both
+    config.recipe = config_dict.placeholder(str)  # a recipe stands for warmup and schedule both
     config.recipe_args = ConfigDict()
     config.transforms = ()
     config.transforms_args = ConfigDict()
 
-    config.diagnostics = diagnostics(diagnose)          # name -> arguments; {}: none, at no cost
-    config.sweep = ConfigDict()                         # every combination of the values given here is a run
+    config.diagnostics = diagnostics(diagnose)  # name -> arguments; {}: none, at no cost
+    config.sweep = ConfigDict()  # every combination of the values given here is a run
     config.runs_at_once = config_dict.placeholder(int)  # None: what was measured best on this platform
     config.chunk_steps = config_dict.placeholder(int)
 
@@ -133,9 +175,12 @@ def parse(arg, variants, **options):
         elif allowed is not int and value in allowed:
             chosen[key] = value
         else:
-            known = [f"{name}={'N' if kind is int else 'one of ' + ', '.join(kind)}"
-                     for name, (_, kind) in options.items()]
-            raise ValueError(f"unknown or repeated argument {word!r} of the config (known: one of "
-                             f"{', '.join(variants)}; {'; '.join([*known, ''])}smoke; "
-                             f"diagnose=some of {'+'.join(DIAGNOSTICS)})")
+            known = [
+                f"{name}={'N' if kind is int else 'one of ' + ', '.join(kind)}" for name, (_, kind) in options.items()
+            ]
+            raise ValueError(
+                f"unknown or repeated argument {word!r} of the config (known: one of "
+                f"{', '.join(variants)}; {'; '.join([*known, ''])}smoke; "
+                f"diagnose=some of {'+'.join(DIAGNOSTICS)})"
+            )
     return chosen | dict(variant=chosen["variant"] or variants[0])

@@ -25,8 +25,13 @@ from configs import common
 
 def get_config(arg=None):
     """`arg`: one of `pydoc` (default), `shakespeare`, `gpt2`; options as above."""
-    chosen = common.parse(arg, ("pydoc", "shakespeare", "gpt2"), norm=(None, common.NORMS),
-                          optimizer=(None, tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
+    chosen = common.parse(
+        arg,
+        ("pydoc", "shakespeare", "gpt2"),
+        norm=(None, common.NORMS),
+        optimizer=(None, tuple(common.OPTIMIZER_ARGS)),
+        batch_tokens=(None, int),
+    )
     variant = chosen["variant"]
     optimizer = chosen["optimizer"] or ("adam" if variant == "pydoc" else "adamw")
     config = common.base(optimizer, chosen["diagnose"])
@@ -44,8 +49,9 @@ def get_config(arg=None):
         config.sweep.warmup_steps = (0, 200)
         config.eval_every, config.checkpoint_every = 100, 200
     else:
-        config.model.update(norm=chosen["norm"] or "pre", activation="gelu", positions="learned",
-                            scale_embedding=False, init="gpt2")
+        config.model.update(
+            norm=chosen["norm"] or "pre", activation="gelu", positions="learned", scale_embedding=False, init="gpt2"
+        )
         config.schedule = "cosine"
         config.schedule_args.exponent = 1.0
         if optimizer == "adamw":
@@ -61,8 +67,9 @@ def get_config(arg=None):
         config.log_every, config.eval_every, config.checkpoint_every = 20, 500, 500
     if variant == "gpt2":
         config.model.update(width=768, heads=12, ffn_width=3072, depth=12, dtype="bfloat16")
-        config.dataset.update(name="wikipedia/20230601.en", tokenizer="bpe", vocab_size=50_257, length=1024,
-                              prompt_length=32, workers=8)
+        config.dataset.update(
+            name="wikipedia/20230601.en", tokenizer="bpe", vocab_size=50_257, length=1024, prompt_length=32, workers=8
+        )
         config.decoding.length = 200
         config.num_steps = 100_000
         config.peak_lr, config.end_lr = 6e-4, 6e-5

@@ -43,8 +43,7 @@ def get_config(arg=None):
         config.batch_size = 1437  # all of them
         config.num_steps = 256
         config.eval_every, config.checkpoint_every = 64, 256
-        config.sweep = dict(
-            peak_lr=tuple(2.0 ** k for k in range(-6, 2)), warmup_steps=(0, 4, 16, 32, 64, 128), seeds=3)
+        config.sweep = dict(peak_lr=tuple(2.0**k for k in range(-6, 2)), warmup_steps=(0, 4, 16, 32, 64, 128), seeds=3)
         # Before the first update, at the end of the warmup and at the end of the run.
         config.diagnostics.sharpness = dict(every=256, until=None, batch="fixed", examples=1437, iterations=10, count=1)
     if variant == "resnet":
@@ -53,7 +52,7 @@ def get_config(arg=None):
         config.batch_size = 128
         config.num_steps = 100
         config.eval_every, config.checkpoint_every = 50, 100
-        config.sweep = dict(peak_lr=tuple(2.0 ** k for k in range(-3, 5)), warmup_steps=(0, 5, 10, 20, 40, 80), seeds=3)
+        config.sweep = dict(peak_lr=tuple(2.0**k for k in range(-3, 5)), warmup_steps=(0, 5, 10, 20, 40, 80), seeds=3)
     if variant == "transformer":
         config.model = common.TRANSFORMER | dict(name="decoder", depth=6, norm="post")
         config.dataset = common.pydoc()
@@ -61,8 +60,9 @@ def get_config(arg=None):
         config.batch_size, config.eval_batch_size = 16, 256
         config.num_steps = 400
         config.eval_every, config.checkpoint_every = 200, 400
-        config.sweep = dict(norm=("post", "pre"), peak_lr=(1e-3, 3e-3, 6e-3, 1e-2, 3e-2),
-                            warmup_steps=(0, 50, 100, 200), seeds=2)
+        config.sweep = dict(
+            norm=("post", "pre"), peak_lr=(1e-3, 3e-3, 6e-3, 1e-2, 3e-2), warmup_steps=(0, 50, 100, 200), seeds=2
+        )
     if chosen["smoke"]:
         config.num_steps = 4
         config.batch_size = 4

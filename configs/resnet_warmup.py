@@ -30,8 +30,9 @@ IMAGENET_SIZE = 1_281_167  # training images
 
 def get_config(arg=None):
     """`arg`: one of `digits` (default), `cifar10`, `imagenet`; options as above."""
-    chosen = common.parse(arg, ("digits", "cifar10", "imagenet"), batch_size=(None, int),
-                          optimizer=("sgd", tuple(common.OPTIMIZER_ARGS)))
+    chosen = common.parse(
+        arg, ("digits", "cifar10", "imagenet"), batch_size=(None, int), optimizer=("sgd", tuple(common.OPTIMIZER_ARGS))
+    )
     variant = chosen["variant"]
     config = common.base(chosen["optimizer"], chosen["diagnose"])
     config.batch_size = chosen["batch_size"] or {"digits": 128, "cifar10": 128, "imagenet": 1024}[variant]
@@ -54,8 +55,16 @@ def get_config(arg=None):
         config.schedule_args = ConfigDict(dict(boundaries=(32_000, 48_000), factor=0.1))
         config.log_every, config.eval_every, config.checkpoint_every = 50, 400, 400
     if variant == "imagenet":
-        config.model = dict(name="resnet", form="imagenet", depth=50, width=1.0, shortcut="B", stem="7x7",
-                            zero_gamma=True, dtype="bfloat16")
+        config.model = dict(
+            name="resnet",
+            form="imagenet",
+            depth=50,
+            width=1.0,
+            shortcut="B",
+            stem="7x7",
+            zero_gamma=True,
+            dtype="bfloat16",
+        )
         config.dataset.update(name="imagenet2012", augment="flip", image_size=224, workers=12)
         config.num_epochs = 90.0
         config.peak_lr = 0.1 * config.batch_size / 256  # the linear scaling rule

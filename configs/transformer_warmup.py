@@ -31,18 +31,34 @@ from configs import common
 
 def get_config(arg=None):
     """`arg`: one of `numbers` (default), `multi30k`, `iwslt`, `wmt`; options as above."""
-    chosen = common.parse(arg, ("numbers", "multi30k", "iwslt", "wmt"), norm=(None, common.NORMS),
-                          optimizer=("adam", tuple(common.OPTIMIZER_ARGS)), batch_tokens=(None, int))
+    chosen = common.parse(
+        arg,
+        ("numbers", "multi30k", "iwslt", "wmt"),
+        norm=(None, common.NORMS),
+        optimizer=("adam", tuple(common.OPTIMIZER_ARGS)),
+        batch_tokens=(None, int),
+    )
     variant = chosen["variant"]
     config = common.base(chosen["optimizer"], chosen["diagnose"])
     config.model = common.TRANSFORMER | dict(
-        name="transformer", encoder_depth=6, decoder_depth=6, norm=chosen["norm"] or "post")
+        name="transformer", encoder_depth=6, decoder_depth=6, norm=chosen["norm"] or "post"
+    )
     config.dataset = dict(
-        task="translation", name="number_words", data_dir=config_dict.placeholder(str), source="en", target="de",
-        tokenizer="bpe", vocab_size=256, source_length=48, target_length=32, packing="pack", residency="auto",
-        workers=0, test_split=config_dict.placeholder(str))
-    config.decoding = dict(name="beam", beams=1, length_penalty=0.6, samples=2,
-                           examples=config_dict.placeholder(int))
+        task="translation",
+        name="number_words",
+        data_dir=config_dict.placeholder(str),
+        source="en",
+        target="de",
+        tokenizer="bpe",
+        vocab_size=256,
+        source_length=48,
+        target_length=32,
+        packing="pack",
+        residency="auto",
+        workers=0,
+        test_split=config_dict.placeholder(str),
+    )
+    config.decoding = dict(name="beam", beams=1, length_penalty=0.6, samples=2, examples=config_dict.placeholder(int))
     if chosen["optimizer"] == "adam":
         config.optimizer_args.update(common.ADAM_OF_VASWANI)
     config.batch_size = 16
@@ -56,10 +72,17 @@ def get_config(arg=None):
             config.sweep.norm = ("post", "pre")
         config.eval_every, config.checkpoint_every = 100, 250
     else:
-        config.model.update(norm=chosen["norm"] or "pre", width=128, ffn_width=256, encoder_depth=4, decoder_depth=4,
-                            dropout=0.2)
-        config.dataset.update(name="multi30k_translate/de-en", source="de", target="en", vocab_size=6000,
-                              source_length=128, target_length=128)
+        config.model.update(
+            norm=chosen["norm"] or "pre", width=128, ffn_width=256, encoder_depth=4, decoder_depth=4, dropout=0.2
+        )
+        config.dataset.update(
+            name="multi30k_translate/de-en",
+            source="de",
+            target="en",
+            vocab_size=6000,
+            source_length=128,
+            target_length=128,
+        )
         config.label_smoothing = 0.1
         config.num_steps = 4000
         config.peak_lr = 3e-3
@@ -69,8 +92,9 @@ def get_config(arg=None):
         config.decoding.beams = 4
         config.log_every, config.eval_every, config.checkpoint_every = 20, 1000, 500
     if variant == "iwslt":
-        config.model.update(norm=chosen["norm"] or "post", width=512, ffn_width=1024, encoder_depth=6,
-                            decoder_depth=6, dropout=0.3)
+        config.model.update(
+            norm=chosen["norm"] or "post", width=512, ffn_width=1024, encoder_depth=6, decoder_depth=6, dropout=0.3
+        )
         config.num_steps = 50_000
         config.batch_size = 32
         config.peak_lr = 5e-4
@@ -78,10 +102,19 @@ def get_config(arg=None):
         config.schedule = "inverse_sqrt"
         config.schedule_args = ConfigDict(dict(timescale=4000.0))
     if variant == "wmt":
-        config.model.update(norm=chosen["norm"] or "post", width=512, heads=8, ffn_width=2048, encoder_depth=6,
-                            decoder_depth=6, dropout=0.1, dtype="bfloat16")
-        config.dataset.update(name="wmt14_translate/de-en", vocab_size=37_000, source_length=256, target_length=256,
-                              workers=8)
+        config.model.update(
+            norm=chosen["norm"] or "post",
+            width=512,
+            heads=8,
+            ffn_width=2048,
+            encoder_depth=6,
+            decoder_depth=6,
+            dropout=0.1,
+            dtype="bfloat16",
+        )
+        config.dataset.update(
+            name="wmt14_translate/de-en", vocab_size=37_000, source_length=256, target_length=256, workers=8
+        )
         config.num_steps = 100_000
         config.peak_lr = 7e-4
         config.warmup_steps = 4000

@@ -13,8 +13,18 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from toysets import (array_cache, assert_same_set, encode, real_cifar10,  # noqa: E402, F401
-                     real_multi30k, real_tiny_shakespeare, write_documents, write_pairs, write_set, write_toy)
+from toysets import (  # noqa: E402, F401
+    array_cache,
+    assert_same_set,
+    encode,
+    real_cifar10,
+    real_multi30k,
+    real_tiny_shakespeare,
+    write_documents,
+    write_pairs,
+    write_set,
+    write_toy,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,15 +39,19 @@ def cache_folder(tmp_path_factory):
 def one_device():
     """JAX begins with one device, whichever test comes first."""
     import jax
+
     jax.devices()
 
 
 @pytest.fixture(scope="session")
 def train():
     """Runs `python train.py` with the given arguments; returns the finished process."""
+
     def run(*args):
-        return subprocess.run([sys.executable, "train.py", *map(str, args)], cwd=ROOT, text=True,
-                              capture_output=True, timeout=300)
+        return subprocess.run(
+            [sys.executable, "train.py", *map(str, args)], cwd=ROOT, text=True, capture_output=True, timeout=300
+        )
+
     return run
 
 
@@ -45,6 +59,7 @@ def train():
 def no_pictures(monkeypatch):
     """Runs end without their pictures, for tests that look at none: to draw some takes longer than to train."""
     from warmup_jax import report
+
     for name in ("curves", "diagnostics"):
         monkeypatch.setattr(report, name, lambda workdir: None)
 
@@ -53,5 +68,6 @@ def no_pictures(monkeypatch):
 def x64():
     """Double precision for one test."""
     import jax
+
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         yield

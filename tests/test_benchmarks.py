@@ -20,8 +20,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pi
 
 
 def run(benchmark, *args):
-    return subprocess.run([sys.executable, f"benchmarks/{benchmark}.py", *args], cwd=ROOT, capture_output=True,
-                          text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, f"benchmarks/{benchmark}.py", *args], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.fixture
@@ -54,21 +55,28 @@ def test_the_train_step_of_resnets_as_markdown():
     assert header.startswith("| model | side | time / ours | by CPU time | ms a step |")
     sides = ["ours"] + ["eager"] * bool(importlib.util.find_spec("torch"))
     assert [row.split(" | ")[:2] for row in rows] == [
-        [f"| {model}", side] for model in ("resnet20", "resnet50") for side in sides]
+        [f"| {model}", side] for model in ("resnet20", "resnet50") for side in sides
+    ]
     assert {line.count("|") for line in (header, ruler, *rows)} == {12}
     assert "- resnet50: 96,782 parameters, 0.005619 GFLOP a step, batch 2 of 32x32x3" in done.stdout
 
 
-@pytest.mark.parametrize("option, message", [
-    ("--models=resnet21", "unknown 'resnet21'; allowed: transformer, decoder, tiny"),
-    ("--peers=eager,keras", "unknown 'keras'; allowed: eager, compiled, flax"),
-    ("--threads=0", "--threads=0; allowed: all, or integers from 1 to "),
-    ("--threads=1,some", "--threads=1,some; allowed: all, or integers from 1 to "),
-    ("--rounds=0", "--rounds=0; allowed: integers from 1"),
-    ("--steps=-1", "--steps=-1; allowed: integers from 1"),
-    ("--dropout=1", "--dropout=1.0; allowed: numbers from 0 to below 1"),
-    ("--flax_examples=nowhere", "--flax_examples=nowhere: no imagenet/models.py there; allowed: the folder `examples`"),
-])
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ("--models=resnet21", "unknown 'resnet21'; allowed: transformer, decoder, tiny"),
+        ("--peers=eager,keras", "unknown 'keras'; allowed: eager, compiled, flax"),
+        ("--threads=0", "--threads=0; allowed: all, or integers from 1 to "),
+        ("--threads=1,some", "--threads=1,some; allowed: all, or integers from 1 to "),
+        ("--rounds=0", "--rounds=0; allowed: integers from 1"),
+        ("--steps=-1", "--steps=-1; allowed: integers from 1"),
+        ("--dropout=1", "--dropout=1.0; allowed: numbers from 0 to below 1"),
+        (
+            "--flax_examples=nowhere",
+            "--flax_examples=nowhere: no imagenet/models.py there; allowed: the folder `examples`",
+        ),
+    ],
+)
 def test_a_bad_option_of_the_train_step_is_an_error(option, message):
     done = run("train_step", option)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
@@ -79,11 +87,14 @@ def test_operations_against_counts_by_hand(benchmarks):
     ones = jnp.ones
     in_loop = lambda x, w: jax.lax.scan(lambda x, _: (x @ w, None), x, length=5)[0]
     assert flops.count(in_loop, ones((4, 8)), ones((8, 8))) == 5 * 2 * 4 * 8 * 8
-    assert flops.count(lambda q, k: jnp.einsum("bthk,bshk->bhts", q, k), ones((2, 3, 4, 5)),
-                       ones((2, 6, 4, 5))) == 2 * 2 * 4 * 3 * 6 * 5
+    assert (
+        flops.count(lambda q, k: jnp.einsum("bthk,bshk->bhts", q, k), ones((2, 3, 4, 5)), ones((2, 6, 4, 5)))
+        == 2 * 2 * 4 * 3 * 6 * 5
+    )
     # 9 pixels at stride 2, padded by 1, leave 5; all 3 x 3 x 3 taps count
     convolve = lambda x, w, groups=1: jax.lax.conv_general_dilated(
-        x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups)
+        x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
+    )
     assert flops.count(convolve, ones((2, 9, 9, 3)), ones((3, 3, 3, 6))) == 2 * 2 * 5 * 5 * 6 * 27
     grouped = lambda x, w: convolve(x, w, groups=3)
     assert flops.count(grouped, ones((2, 9, 9, 3)), ones((3, 3, 1, 6))) == 2 * 2 * 5 * 5 * 6 * 9
@@ -91,6 +102,7 @@ def test_operations_against_counts_by_hand(benchmarks):
     @jax.custom_vjp
     def product(x, w):
         return x @ w
+
     product.defvjp(lambda x, w: (x @ w, (x, w)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g))
     assert flops.count(jax.jit(jax.checkpoint(product)), ones((3, 4)), ones((4, 7))) == 2 * 3 * 4 * 7
     loss = lambda x, w: product(x, w).sum()
@@ -100,7 +112,7 @@ def test_operations_against_counts_by_hand(benchmarks):
 def test_operations_that_depend_on_values(benchmarks):
     flops, x = benchmarks("flops"), jnp.ones((4, 4))
     either = lambda x: jax.lax.cond(x.sum() > 0, lambda x: x @ x @ x, lambda x: x @ x, x)
-    assert flops.count(either, x) == 2 * 2 * 4 ** 3  # the longer branch
+    assert flops.count(either, x) == 2 * 2 * 4**3  # the longer branch
     assert flops.count(lambda x: jax.lax.while_loop(lambda x: x.sum() > 0, lambda x: x - 1, x), x) == 0
     with pytest.raises(ValueError, match="while loop"):
         flops.count(lambda x: jax.lax.while_loop(lambda x: x.sum() > 0, lambda x: x @ x, x), x)
@@ -110,14 +122,17 @@ def side_of(**changes):
     return dict(parameters=1000, flops=1_000_000, first_loss=2.0, last_loss=2.0, about="") | changes
 
 
-@pytest.mark.parametrize("name, changes, quantity", [
-    ("eager", dict(parameters=1001), "parameters"),
-    ("flax", dict(parameters=1021), "parameters"),
-    ("compiled", dict(flops=1_011_000), "flops"),
-    ("flax", dict(flops=979_000), "flops"),
-    ("eager", dict(first_loss=2.11), "first_loss"),
-    ("flax", dict(first_loss=math.nan), "first_loss"),
-])
+@pytest.mark.parametrize(
+    "name, changes, quantity",
+    [
+        ("eager", dict(parameters=1001), "parameters"),
+        ("flax", dict(parameters=1021), "parameters"),
+        ("compiled", dict(flops=1_011_000), "flops"),
+        ("flax", dict(flops=979_000), "flops"),
+        ("eager", dict(first_loss=2.11), "first_loss"),
+        ("flax", dict(first_loss=math.nan), "first_loss"),
+    ],
+)
 def test_a_side_that_does_other_work_fails_the_train_step(benchmarks, name, changes, quantity):
     agreement, row = benchmarks("train_step_table").agreement, benchmarks("train_step_rows").ROWS["resnet50"]
     with pytest.raises(SystemExit, match=f"resnet50: ours and {name} differ in {quantity} by "):
@@ -133,8 +148,11 @@ def test_a_noisy_row_may_differ_more_in_its_loss(benchmarks):
 
 def test_the_notes_say_how_a_side_differs(benchmarks):
     agreement, row = benchmarks("train_step_table").agreement, benchmarks("train_step_rows").ROWS["resnet50"]
-    sides = {"ours": side_of(), "eager": side_of(flops=1_009_000, first_loss=2.09),
-             "flax": side_of(parameters=981, flops=1_019_000, first_loss=2.39)}
+    sides = {
+        "ours": side_of(),
+        "eager": side_of(flops=1_009_000, first_loss=2.09),
+        "flax": side_of(parameters=981, flops=1_019_000, first_loss=2.39),
+    }
     notes = agreement("resnet50", row, sides, False).splitlines()
     assert notes[0].startswith("- resnet50: 1,000 parameters, 0.003 GFLOP a step, batch 8 of 224x224x3, 1000 classes")
     assert "parameters" not in notes[2] and "flops +0.90%, loss 2.090" in notes[2]
@@ -144,8 +162,10 @@ def test_the_notes_say_how_a_side_differs(benchmarks):
 def test_the_cells_of_the_train_step(benchmarks):
     cells = benchmarks("train_step_table").cells
     ours = dict(wall=500.0, cpu=400.0, first=9.0, peak=300.0, training=200.0, flops=10**9)
-    rounds = [{"rate": dict(rate=12e9), "ours": ours, "eager": ours | dict(wall=500.0 * times, cpu=800.0, first=first)}
-              for times, first in ((1.5, 7.0), (2.5, 3.0), (2.0, 5.0))]
+    rounds = [
+        {"rate": dict(rate=12e9), "ours": ours, "eager": ours | dict(wall=500.0 * times, cpu=800.0, first=first)}
+        for times, first in ((1.5, 7.0), (2.5, 3.0), (2.0, 5.0))
+    ]
     # 3e9 operations in half a second are half of a rate of 12e9
     assert (cells("ours", rounds)["time / ours"], cells("ours", rounds)["MFU %"]) == ("1.00", "50.0")
     eager = cells("eager", rounds)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax.checkpoint import KEEP, Checkpoints
+from warmup_jax.workdir.checkpoint import KEEP, Checkpoints
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,8 +45,11 @@ def restore(folder, template=None, say=print):
 
 def assert_same(got, want):
     assert type(got) is type(want)
-    for a, b in ((got.step, want.step), (got.params["layer"]["kernel"], want.params["layer"]["kernel"]),
-                 (got.params["layer"]["bias"], want.params["layer"]["bias"])):
+    for a, b in (
+        (got.step, want.step),
+        (got.params["layer"]["kernel"], want.params["layer"]["kernel"]),
+        (got.params["layer"]["bias"], want.params["layer"]["bias"]),
+    ):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
@@ -118,10 +121,13 @@ def test_nothing_whole_is_an_error_that_names_the_folder(folder):
     assert {path.name for path in folder.iterdir()} >= {"20", "30"}
 
 
-@pytest.mark.parametrize("foreign, named", [
-    (state(0, size=51), r"kernel is float32\[50\] in it and float32\[51\] here"),
-    ({"other": jnp.zeros(2)}, "of another program"),
-])
+@pytest.mark.parametrize(
+    "foreign, named",
+    [
+        (state(0, size=51), r"kernel is float32\[50\] in it and float32\[51\] here"),
+        ({"other": jnp.zeros(2)}, "of another program"),
+    ],
+)
 def test_another_program_is_an_error_and_keeps_the_checkpoint(folder, foreign, named):
     with pytest.raises(ValueError, match=named):
         restore(folder, foreign)

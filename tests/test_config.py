@@ -8,8 +8,8 @@ import optax
 import pytest
 
 from configs import resnet_warmup
-from warmup_jax import config as configuration
 from warmup_jax import optimizers, schedules, transforms
+from warmup_jax.training import schema as configuration
 
 
 def changed(**changes):
@@ -23,8 +23,10 @@ def changed(**changes):
     return config
 
 
-@pytest.mark.parametrize("arg", [None, "digits", "cifar10", "imagenet", "imagenet,batch_size=8192", "smoke",
-                                 "cifar10,smoke", "imagenet,smoke"])
+@pytest.mark.parametrize(
+    "arg",
+    [None, "digits", "cifar10", "imagenet", "imagenet,batch_size=8192", "smoke", "cifar10,smoke", "imagenet,smoke"],
+)
 def test_every_variant_is_valid(arg):
     configuration.validate(resnet_warmup.get_config(arg).to_dict())
 
@@ -45,44 +47,56 @@ def test_goyal_scales_the_rate_with_the_batch():
     assert configuration.warmup_steps(config, num_steps=steps, train_size=resnet_warmup.IMAGENET_SIZE) == 782
 
 
-@pytest.mark.parametrize("unit, value, steps", [
-    ("warmup_steps", 7, 7), ("warmup_steps", 0, 0), ("warmup_epochs", 2.0, 25), ("warmup_epochs", 0.001, 1),
-    ("warmup_examples", 100, 1), ("warmup_fraction", 0.25, 50), ("warmup_fraction", 0.0, 0)])
+@pytest.mark.parametrize(
+    "unit, value, steps",
+    [
+        ("warmup_steps", 7, 7),
+        ("warmup_steps", 0, 0),
+        ("warmup_epochs", 2.0, 25),
+        ("warmup_epochs", 0.001, 1),
+        ("warmup_examples", 100, 1),
+        ("warmup_fraction", 0.25, 50),
+        ("warmup_fraction", 0.0, 0),
+    ],
+)
 def test_units_of_the_warmup(unit, value, steps):
     config = changed(sweep__warmup_steps=None, **{unit: value})
     configuration.validate(config)
     assert configuration.warmup_steps(config, num_steps=200, train_size=1600) == steps
 
 
-@pytest.mark.parametrize("changes, named", [
-    ({"peak_rl": 0.1}, "did you mean 'peak_lr'"),
-    ({"num_steps": 10.0}, "num_steps must be None or of type int, got 10.0"),
-    ({"peak_lr": 1}, "peak_lr must be of type float, got 1"),
-    ({"stop_when_diverged": 1}, "of type bool, got 1"),
-    ({"num_epochs": 2.0}, "num_steps=200, num_epochs=2.0"),
-    ({"num_steps": None}, "none is"),
-    ({"warmup_steps": 5}, r"warmup_steps=5, sweep.warmup_steps=\(0, 50\)"),
-    ({"sweep__warmup_steps": None}, "exactly one of warmup_steps"),
-    ({"sweep__warmup_steps": None, "warmup_steps": 5, "warmup_epochs": 1.0}, "warmup_steps=5, warmup_epochs=1.0"),
-    ({"warmup": "none", "sweep__warmup_steps": None, "warmup_steps": 5}, "'none' has no length"),
-    ({"warmup": "liner"}, "did you mean 'linear'"),
-    ({"warmup_args": {"warmup_steps": 3}}, "config.warmup_steps"),
-    ({"schedule": "cosin"}, "did you mean 'cosine'"),
-    ({"schedule_args": {"power": 2.0}}, "'power'"),
-    ({"combination": "add"}, "unknown combination 'add'"),
-    ({"optimizer": "adamm"}, "did you mean 'adam"),
-    ({"optimizer": "adam"}, "'momentum'"),
-    ({"batch_size": 0}, "batch_size must be above 0, got 0"),
-    ({"num_steps": -5}, "num_steps must be above 0"),
-    ({"sweep__warmup_steps": (0, -5)}, "warmup_steps must be at least 0.*got -5"),
-    ({"sweep__warmup_steps": None, "warmup_fraction": 1.5}, "warmup_fraction"),
-    ({"peak_lr": float("nan")}, "peak_lr"),
-    ({"peak_lr": float("inf")}, "peak_lr"),
-    ({"optimizer_args__momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
-    ({"optimizer_args__clip_norm": 0.0}, "clip_norm must be above 0"),
-    ({"seed": -1}, "seed must be at least 0"),
-    ({"log_every": 0}, "log_every must be above 0"),
-])
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"peak_rl": 0.1}, "did you mean 'peak_lr'"),
+        ({"num_steps": 10.0}, "num_steps must be None or of type int, got 10.0"),
+        ({"peak_lr": 1}, "peak_lr must be of type float, got 1"),
+        ({"stop_when_diverged": 1}, "of type bool, got 1"),
+        ({"num_epochs": 2.0}, "num_steps=200, num_epochs=2.0"),
+        ({"num_steps": None}, "none is"),
+        ({"warmup_steps": 5}, r"warmup_steps=5, sweep.warmup_steps=\(0, 50\)"),
+        ({"sweep__warmup_steps": None}, "exactly one of warmup_steps"),
+        ({"sweep__warmup_steps": None, "warmup_steps": 5, "warmup_epochs": 1.0}, "warmup_steps=5, warmup_epochs=1.0"),
+        ({"warmup": "none", "sweep__warmup_steps": None, "warmup_steps": 5}, "'none' has no length"),
+        ({"warmup": "liner"}, "did you mean 'linear'"),
+        ({"warmup_args": {"warmup_steps": 3}}, "config.warmup_steps"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"schedule_args": {"power": 2.0}}, "'power'"),
+        ({"combination": "add"}, "unknown combination 'add'"),
+        ({"optimizer": "adamm"}, "did you mean 'adam"),
+        ({"optimizer": "adam"}, "'momentum'"),
+        ({"batch_size": 0}, "batch_size must be above 0, got 0"),
+        ({"num_steps": -5}, "num_steps must be above 0"),
+        ({"sweep__warmup_steps": (0, -5)}, "warmup_steps must be at least 0.*got -5"),
+        ({"sweep__warmup_steps": None, "warmup_fraction": 1.5}, "warmup_fraction"),
+        ({"peak_lr": float("nan")}, "peak_lr"),
+        ({"peak_lr": float("inf")}, "peak_lr"),
+        ({"optimizer_args__momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"optimizer_args__clip_norm": 0.0}, "clip_norm must be above 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"log_every": 0}, "log_every must be above 0"),
+    ],
+)
 def test_bad_input_names_the_culprit(changes, named):
     with pytest.raises(ValueError, match=named):
         configuration.validate(changed(**changes))
@@ -95,26 +109,47 @@ def test_a_missing_key_is_named():
         configuration.validate(config)
 
 
-@pytest.mark.parametrize("arg, named", [("cifar", "'cifar'"), ("cifar10,imagenet", "'imagenet'"),
-                                        ("batch_size=x", "batch_size=x")])
+@pytest.mark.parametrize(
+    "arg, named", [("cifar", "'cifar'"), ("cifar10,imagenet", "'imagenet'"), ("batch_size=x", "batch_size=x")]
+)
 def test_a_bad_argument_of_the_config_file_is_named(arg, named):
     with pytest.raises(ValueError, match=named):
         resnet_warmup.get_config(arg)
 
 
 # What each entry needs beside what every config offers.
-WARMUP_ARGS = {"constant": {"value": 0.1}, "power": {"exponent": 2.0}, "exponential": {"tau": 10.0},
-               "geometric": {"start": 0.01}, "untuned_linear": {"beta2": 0.9},
-               "untuned_exponential": {"beta2": 0.9}, "radam": {"beta2": 0.9}}
-DECAY_ARGS = {"polynomial": {"exponent": 2.0}, "exponential": {"final": 0.1}, "wsd": {"decay_fraction": 0.3},
-              "geometric": {"decay_rate": 0.5, "transition_steps": 10.0}, "inverse_sqrt": {"timescale": 10.0},
-              "multistep": {"boundaries": (5, 8), "factor": 0.1}, "cosine_restarts": {"cycle_steps": 5.0}}
-RECIPE_ARGS = {"noam": {"d_model": 64.0}, "goyal": {"train_size": 64}, "trapezoid": {"decay_steps": 3.0},
-               "resnet110": {"boundaries": (5, 8)}, "rewarm": {"at": 6.0}}
-TRANSFORM_ARGS = {"cap_by_sharpness": {"c": 2.0}, "limit_relative_update": {"max_ratio": 0.01},
-                  "warmup_until": {"metric": "error", "threshold": 0.8, "low": 0.1, "high": 1.0},
-                  "scale_by_adam_frozen": {"n": 2},
-                  "clip_by_global_norm_warmup": {"max_norm": {"start": 0.1, "end": 1.0, "steps": 5.0}}}
+WARMUP_ARGS = {
+    "constant": {"value": 0.1},
+    "power": {"exponent": 2.0},
+    "exponential": {"tau": 10.0},
+    "geometric": {"start": 0.01},
+    "untuned_linear": {"beta2": 0.9},
+    "untuned_exponential": {"beta2": 0.9},
+    "radam": {"beta2": 0.9},
+}
+DECAY_ARGS = {
+    "polynomial": {"exponent": 2.0},
+    "exponential": {"final": 0.1},
+    "wsd": {"decay_fraction": 0.3},
+    "geometric": {"decay_rate": 0.5, "transition_steps": 10.0},
+    "inverse_sqrt": {"timescale": 10.0},
+    "multistep": {"boundaries": (5, 8), "factor": 0.1},
+    "cosine_restarts": {"cycle_steps": 5.0},
+}
+RECIPE_ARGS = {
+    "noam": {"d_model": 64.0},
+    "goyal": {"train_size": 64},
+    "trapezoid": {"decay_steps": 3.0},
+    "resnet110": {"boundaries": (5, 8)},
+    "rewarm": {"at": 6.0},
+}
+TRANSFORM_ARGS = {
+    "cap_by_sharpness": {"c": 2.0},
+    "limit_relative_update": {"max_ratio": 0.01},
+    "warmup_until": {"metric": "error", "threshold": 0.8, "low": 0.1, "high": 1.0},
+    "scale_by_adam_frozen": {"n": 2},
+    "clip_by_global_norm_warmup": {"max_norm": {"start": 0.1, "end": 1.0, "steps": 5.0}},
+}
 
 
 def rates(config, num_steps=10):
@@ -127,8 +162,14 @@ def rates(config, num_steps=10):
 @pytest.mark.parametrize("name", schedules.WARMUPS)
 def test_every_warmup_can_be_chosen(name):
     has_length = "warmup_steps" in inspect.signature(schedules.WARMUPS[name]).parameters
-    config = changed(warmup=name, warmup_args=WARMUP_ARGS.get(name, {}), schedule="constant", schedule_args={},
-                     sweep__warmup_steps=None, warmup_steps=4 if has_length else None)
+    config = changed(
+        warmup=name,
+        warmup_args=WARMUP_ARGS.get(name, {}),
+        schedule="constant",
+        schedule_args={},
+        sweep__warmup_steps=None,
+        warmup_steps=4 if has_length else None,
+    )
     args = WARMUP_ARGS.get(name, {}) | ({"warmup_steps": 4} if has_length else {})
     np.testing.assert_allclose(rates(config), 2 * schedules.WARMUPS[name](**args)(np.arange(10)), rtol=1e-4)
 
@@ -147,19 +188,29 @@ def test_every_decay_can_be_chosen(name):
 def test_every_recipe_can_be_chosen(name):
     wanted = inspect.signature(schedules.RECIPES[name]).parameters
     has_length = "warmup_steps" in wanted or "warmup" in wanted
-    config = changed(recipe=name, recipe_args=RECIPE_ARGS.get(name, {}), sweep__warmup_steps=None,
-                     warmup_steps=4 if has_length else None)
+    config = changed(
+        recipe=name,
+        recipe_args=RECIPE_ARGS.get(name, {}),
+        sweep__warmup_steps=None,
+        warmup_steps=4 if has_length else None,
+    )
     found = rates(config)
     assert np.isfinite(found).all() and found.max() > 0
     if name == "rewarm":
-        np.testing.assert_allclose(found[6] / found[5], 0.25 * (1 + np.cos(np.pi / 3)) / (1 + np.cos(np.pi / 6)), rtol=1e-4)
+        np.testing.assert_allclose(
+            found[6] / found[5], 0.25 * (1 + np.cos(np.pi / 3)) / (1 + np.cos(np.pi / 6)), rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", transforms.TRANSFORMS)
 def test_every_transform_can_be_chosen(name):
     preconditions = optimizers.PLACES[name] == "gradient" and name.startswith("scale_by")
-    config = changed(transforms=(name,), transforms_args={name: TRANSFORM_ARGS.get(name, {})},
-                     sweep__warmup_steps=None, warmup_steps=4)
+    config = changed(
+        transforms=(name,),
+        transforms_args={name: TRANSFORM_ARGS.get(name, {})},
+        sweep__warmup_steps=None,
+        warmup_steps=4,
+    )
     if preconditions:
         config |= {"optimizer": "none", "optimizer_args": {"weight_decay": 0.0}}
     configuration.validate(config)
@@ -173,6 +224,7 @@ def test_every_transform_can_be_chosen(name):
             now = optax.apply_updates(now, updates)
             applied.append(transforms.current_learning_rate(state))
         return now, applied
+
     knobs = configuration.run_knobs(config, num_steps=10, train_size=100)
     now, applied = jax.jit(train)(knobs)
     assert np.isfinite(now["layer"]["kernel"]).all()

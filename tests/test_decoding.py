@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax import decoding
-from warmup_jax.decoding import PAD
+from warmup_jax.training import decoding
+from warmup_jax.training.decoding import PAD
 
 BOS, EOS, LENGTH, WIDTH = 1, 2, 4, 6
 VOCABULARY = 7
@@ -24,8 +24,10 @@ class Toy:
 
     def __init__(self, seed=0, rows=ROWS, scale=2.0):
         random = np.random.default_rng(seed)
-        self.memory = {"embedding": random.normal(size=(rows, 8, VOCABULARY, WIDTH)).astype(np.float32),
-                       "head": random.normal(size=(rows, WIDTH, VOCABULARY)).astype(np.float32) * np.float32(scale)}
+        self.memory = {
+            "embedding": random.normal(size=(rows, 8, VOCABULARY, WIDTH)).astype(np.float32),
+            "head": random.normal(size=(rows, WIDTH, VOCABULARY)).astype(np.float32) * np.float32(scale),
+        }
         self.cache = {"tokens": np.full((rows, 8), -1, np.int32)}
 
     def log_probs(self, row, history):
@@ -40,7 +42,7 @@ class Toy:
 
     def row(self, row):
         """Memory and cache of one row."""
-        return jax.tree.map(lambda leaf: leaf[row:row + 1], (self.memory, self.cache))
+        return jax.tree.map(lambda leaf: leaf[row : row + 1], (self.memory, self.cache))
 
 
 def remember(memory, cache, token_B, position):
@@ -58,14 +60,25 @@ def only(logits_V):
 
 
 def search(step, memory, cache, *, batch_size=ROWS, length=LENGTH, beams=2, length_penalty=0.6):
-    found = jax.jit(partial(decoding.beam_search, step, batch_size=batch_size, length=length, beams=beams,
-                            length_penalty=length_penalty, bos=BOS, eos=EOS))(memory, cache)
+    found = jax.jit(
+        partial(
+            decoding.beam_search,
+            step,
+            batch_size=batch_size,
+            length=length,
+            beams=beams,
+            length_penalty=length_penalty,
+            bos=BOS,
+            eos=EOS,
+        )
+    )(memory, cache)
     return np.asarray(found[0]), np.asarray(found[1])
 
 
 def greedy(step, memory, cache, *, batch_size=ROWS, length=LENGTH):
-    return np.asarray(jax.jit(partial(decoding.greedy, step, batch_size=batch_size, length=length, bos=BOS,
-                                      eos=EOS))(memory, cache))
+    return np.asarray(
+        jax.jit(partial(decoding.greedy, step, batch_size=batch_size, length=length, bos=BOS, eos=EOS))(memory, cache)
+    )
 
 
 def padded(sequence, length=LENGTH):
@@ -124,17 +137,23 @@ def test_one_beam_is_greedy(length_penalty):
     toy = Toy(rows=64, scale=0.7)  # a rather even choice: at a penalty of 8, living on often pays
     np.testing.assert_array_equal(
         search(remember, toy.memory, toy.cache, beams=1, length_penalty=length_penalty, batch_size=64)[0],
-        greedy(remember, toy.memory, toy.cache, batch_size=64))
+        greedy(remember, toy.memory, toy.cache, batch_size=64),
+    )
 
 
 def test_one_beam_is_greedy_where_sums_are_rounded_to_the_same():
     # 1e6 nats into a hypothesis, float32 no longer tells apart what greedy does.
     unlikely_first = lambda memory, cache, token_B, position: (
-        jnp.where(position == 0, jnp.array([2e6, 0, -9, -9, 0.0, -1e6, -9]),
-                  jnp.array([0, 0, -9, -9, 0.0, 1e-3, -9.0]))[None], cache)
+        jnp.where(
+            position == 0, jnp.array([2e6, 0, -9, -9, 0.0, -1e6, -9]), jnp.array([0, 0, -9, -9, 0.0, 1e-3, -9.0])
+        )[None],
+        cache,
+    )
     for length in (1, 2, 3):
-        np.testing.assert_array_equal(search(unlikely_first, {}, {}, batch_size=1, beams=1, length=length)[0],
-                                      greedy(unlikely_first, {}, {}, batch_size=1, length=length))
+        np.testing.assert_array_equal(
+            search(unlikely_first, {}, {}, batch_size=1, beams=1, length=length)[0],
+            greedy(unlikely_first, {}, {}, batch_size=1, length=length),
+        )
     assert greedy(unlikely_first, {}, {}, batch_size=1, length=3).tolist() == [[4, 5, EOS]]
 
 
@@ -148,8 +167,11 @@ def test_no_row_depends_on_the_others():
     others = np.arange(ROWS) != 1
     np.testing.assert_array_equal(beside[0][others], together[0][others])
     assert beside[0][1].tolist() == padded([])
-    alone_jit = jax.jit(partial(decoding.beam_search, remember, batch_size=1, length=LENGTH, beams=2,
-                                length_penalty=8.0, bos=BOS, eos=EOS))
+    alone_jit = jax.jit(
+        partial(
+            decoding.beam_search, remember, batch_size=1, length=LENGTH, beams=2, length_penalty=8.0, bos=BOS, eos=EOS
+        )
+    )
     for row in range(ROWS):
         tokens, score = alone_jit(*toy.row(row))
         np.testing.assert_array_equal(tokens[0], together[0][row])
@@ -157,16 +179,19 @@ def test_no_row_depends_on_the_others():
 
 
 @pytest.mark.parametrize("decode", [greedy, search, partial(search, beams=12)])
-@pytest.mark.parametrize("logits, expected", [
-    ([np.nan] * VOCABULARY, []),                      # a diverged model says nothing
-    ([-np.inf] * VOCABULARY, []),
-    ([0.0, np.nan, 0, 0, 0, 0, 0], []),
-    ([np.inf, 0, 0, 0, 0, 0, 0], []),
-    ([9, 9] + [-np.inf] * (VOCABULARY - 2), []),      # nothing but PAD and BOS, which are never emitted
-    ([11, 11, -50, 0, 9, 0, 0], [4, 4, 4]),          # PAD and BOS are the likeliest
-    ([0, 0, -np.inf, 0, 0, 9, 0], [5, 5, 5]),         # without an EOS: ended at the limit
-    ([0, 0, -500, 0, 0, 9, 0], [5, 5, 5]),
-])
+@pytest.mark.parametrize(
+    "logits, expected",
+    [
+        ([np.nan] * VOCABULARY, []),  # a diverged model says nothing
+        ([-np.inf] * VOCABULARY, []),
+        ([0.0, np.nan, 0, 0, 0, 0, 0], []),
+        ([np.inf, 0, 0, 0, 0, 0, 0], []),
+        ([9, 9] + [-np.inf] * (VOCABULARY - 2), []),  # nothing but PAD and BOS, which are never emitted
+        ([11, 11, -50, 0, 9, 0, 0], [4, 4, 4]),  # PAD and BOS are the likeliest
+        ([0, 0, -np.inf, 0, 0, 9, 0], [5, 5, 5]),  # without an EOS: ended at the limit
+        ([0, 0, -500, 0, 0, 9, 0], [5, 5, 5]),
+    ],
+)
 def test_odd_logits_have_a_defined_result(decode, logits, expected):
     found = decode(only(logits), {}, {}, batch_size=2)
     tokens = found[0] if isinstance(found, tuple) else found
@@ -175,7 +200,9 @@ def test_odd_logits_have_a_defined_result(decode, logits, expected):
 
 def test_a_model_that_breaks_off_leaves_what_it_had_said():
     breaks = lambda memory, cache, token_B, position: (
-        jnp.where(position < 2, jnp.array([0, 0, -5, 0, 9, 0, 0.0]), jnp.nan)[None].repeat(token_B.size, 0), cache)
+        jnp.where(position < 2, jnp.array([0, 0, -5, 0, 9, 0, 0.0]), jnp.nan)[None].repeat(token_B.size, 0),
+        cache,
+    )
     assert greedy(breaks, {}, {}, batch_size=1).tolist() == [padded([4, 4])]
     tokens, score = search(breaks, {}, {}, batch_size=1, beams=1)
     assert tokens.tolist() == [padded([4, 4])] and score[0] < -1e8
@@ -187,8 +214,10 @@ def test_a_model_that_breaks_off_leaves_what_it_had_said():
 @pytest.mark.parametrize("length", [1, 2])
 def test_the_shortest_lengths(length):
     toy = Toy()
-    for tokens in (greedy(remember, toy.memory, toy.cache, length=length),
-                   search(remember, toy.memory, toy.cache, length=length)[0]):
+    for tokens in (
+        greedy(remember, toy.memory, toy.cache, length=length),
+        search(remember, toy.memory, toy.cache, length=length)[0],
+    ):
         assert tokens.shape == (ROWS, length)
         assert ((tokens == EOS).sum(1) == 1).all()
         if length == 1:
@@ -198,16 +227,18 @@ def test_the_shortest_lengths(length):
 def calls(decode, step, **args):
     """How often decoding calls the step."""
     count = []
+
     def counted(memory, cache, token_B, position):
         jax.debug.callback(lambda: count.append(0))
         return step(memory, cache, token_B, position)
+
     decode(counted, {}, {}, batch_size=2, length=50, **args)
     jax.effects_barrier()
     return len(count)
 
 
 def test_decoding_stops_early():
-    sure = only([0, 0, 9, 0, 0, 0, 0])     # EOS at once
+    sure = only([0, 0, 9, 0, 0, 0, 0])  # EOS at once
     never = only([0, 0, -99, 0, 9, 0, 0])
     assert calls(greedy, sure) == 1
     assert calls(greedy, never) == 50
@@ -236,8 +267,11 @@ def test_sampling_at_temperature_0_is_greedy_and_reads_the_prompt_through_the_ca
 
 
 def test_samples_are_a_function_of_the_key():
-    run = jax.jit(lambda key: decoding.sample(only([0.0] * VOCABULARY), {}, {}, np.full((ROWS, 1), BOS), length=7,
-                                              temperature=1.0, key=key))
+    run = jax.jit(
+        lambda key: decoding.sample(
+            only([0.0] * VOCABULARY), {}, {}, np.full((ROWS, 1), BOS), length=7, temperature=1.0, key=key
+        )
+    )
     first, again, other = (np.asarray(run(jax.random.key(seed))) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -247,8 +281,11 @@ def test_samples_are_a_function_of_the_key():
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
 def test_samples_follow_the_softmax(temperature):
     logits, rows = np.array([3.0, 3.0, 0.5, -1.0, 1.0, 0.0, 2.0]), 20_000
-    tokens = np.asarray(decoding.sample(only(logits), {}, {}, np.full((rows, 1), BOS), length=1,
-                                        temperature=temperature, key=jax.random.key(0)))
+    tokens = np.asarray(
+        decoding.sample(
+            only(logits), {}, {}, np.full((rows, 1), BOS), length=1, temperature=temperature, key=jax.random.key(0)
+        )
+    )
     weights = np.exp(logits / temperature) * (np.arange(VOCABULARY) >= 2)
     expected = rows * weights / weights.sum()
     found = np.bincount(tokens[:, 0], minlength=VOCABULARY)
@@ -258,31 +295,39 @@ def test_samples_follow_the_softmax(temperature):
 
 
 def test_samples_of_a_diverged_model_are_padding():
-    tokens = decoding.sample(only([np.nan] * VOCABULARY), {}, {}, np.full((2, 2), 4), length=3, temperature=1.0,
-                             key=jax.random.key(0))
+    tokens = decoding.sample(
+        only([np.nan] * VOCABULARY), {}, {}, np.full((2, 2), 4), length=3, temperature=1.0, key=jax.random.key(0)
+    )
     assert tokens.tolist() == [[PAD] * 3] * 2
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(length=0), "length must be finite and at least 1, got 0"),
-    (dict(beams=0), "beams must be finite and at least 1, got 0"),
-    (dict(length_penalty=-0.1), "length_penalty must be finite and at least 0, got -0.1"),
-    (dict(length_penalty=float("nan")), "length_penalty must be finite"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(length=0), "length must be finite and at least 1, got 0"),
+        (dict(beams=0), "beams must be finite and at least 1, got 0"),
+        (dict(length_penalty=-0.1), "length_penalty must be finite and at least 0, got -0.1"),
+        (dict(length_penalty=float("nan")), "length_penalty must be finite"),
+    ],
+)
 def test_bad_arguments_of_a_search(change, message):
     with pytest.raises(ValueError, match=message):
         search(only([0.0] * VOCABULARY), {}, {}, **change)
 
 
-@pytest.mark.parametrize("prompt, change, message", [
-    (np.full((1, 0), 4), {}, "prompt must be finite and at least 1, got 0"),
-    (np.full((1, 1), 4), dict(length=0), "length must be"),
-    (np.full((1, 1), 4), dict(temperature=-1.0), "temperature must be finite and at least 0, got -1.0"),
-])
+@pytest.mark.parametrize(
+    "prompt, change, message",
+    [
+        (np.full((1, 0), 4), {}, "prompt must be finite and at least 1, got 0"),
+        (np.full((1, 1), 4), dict(length=0), "length must be"),
+        (np.full((1, 1), 4), dict(temperature=-1.0), "temperature must be finite and at least 0, got -1.0"),
+    ],
+)
 def test_bad_arguments_of_a_sample(prompt, change, message):
     with pytest.raises(ValueError, match=message):
-        decoding.sample(only([0.0] * VOCABULARY), {}, {}, prompt,
-                        **dict(length=1, temperature=1.0, key=jax.random.key(0)) | change)
+        decoding.sample(
+            only([0.0] * VOCABULARY), {}, {}, prompt, **dict(length=1, temperature=1.0, key=jax.random.key(0)) | change
+        )
 
 
 def test_greedy_needs_a_length():

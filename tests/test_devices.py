@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from warmup_jax import devices, logs
+from warmup_jax.runtime import devices
+from warmup_jax.workdir import logs
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,24 +21,44 @@ def python(count, *arguments, **variables):
     """Runs Python with so many devices, None: as many as the program chooses; returns the finished process."""
     flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True, timeout=300,
-                          env=environment | flags | variables)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env=environment | flags | variables,
+    )
 
 
 def train(workdir, count, *flags, program=("train.py",)):
     """A small sweep on so many devices."""
-    return python(count, *program, "--config=configs/phase_diagram.py:smoke", f"--workdir={workdir}",
-                  "--config.sweep.peak_lr=(0.001,1e30,0.002)", "--config.sweep.seeds=1",
-                  *flags)
+    return python(
+        count,
+        *program,
+        "--config=configs/phase_diagram.py:smoke",
+        f"--workdir={workdir}",
+        "--config.sweep.peak_lr=(0.001,1e30,0.002)",
+        "--config.sweep.seeds=1",
+        *flags,
+    )
 
 
 def train_one(workdir, count):
     """One run of a small ResNet, whose batches the devices share as those of accelerators do; says what it compiles."""
-    return python(count, "-c", COUNTED + SHARING_TOO + PROGRAM, f"--workdir={workdir}",
-                  "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness", "--config.sweep.warmup_steps=(2,)",
-                  "--config.batch_size=64", "--config.model.width=0.5", "--config.diagnostics.sharpness.examples=64",
-                  "--config.diagnostics.sharpness.iterations=1",
-                  NPROC="8")  # XLA's threads: more than can wait for the sums of other devices
+    return python(
+        count,
+        "-c",
+        COUNTED + SHARING_TOO + PROGRAM,
+        f"--workdir={workdir}",
+        "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
+        "--config.sweep.warmup_steps=(2,)",
+        "--config.batch_size=64",
+        "--config.model.width=0.5",
+        "--config.diagnostics.sharpness.examples=64",
+        "--config.diagnostics.sharpness.iterations=1",
+        NPROC="8",
+    )  # XLA's threads: more than can wait for the sums of other devices
 
 
 COUNTED = """
@@ -108,6 +129,7 @@ def test_programs_run_side_by_side_and_in_order():
             meeting.wait()  # the others go on only if three of them have begun
             threads.add(threading.get_ident())
         return item**2
+
     assert list(devices.side_by_side(square, items(), 3)) == [item**2 for item in range(7)]
     assert len(threads) == 3 and threading.get_ident() not in threads and set(taken) == {threading.get_ident()}
 
@@ -144,8 +166,10 @@ def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
     assert logs.read_json(tmp_path / "four" / "environment.json")["devices"][3].startswith("cpu:3")
     assert {path.name for path in (tmp_path / "four" / "checkpoints").iterdir()} == {"runs_0-3", "runs_4-5"}
     assert_same_log(alone, tmp_path / "four")
-    ends = [[run["diverged_at"] for run in logs.read_json(folder / "summary.json")["runs"]]
-            for folder in (alone, tmp_path / "four")]
+    ends = [
+        [run["diverged_at"] for run in logs.read_json(folder / "summary.json")["runs"]]
+        for folder in (alone, tmp_path / "four")
+    ]
     assert ends[0] == ends[1] and None in ends[0] and any(end is not None for end in ends[0])
 
 
@@ -163,8 +187,10 @@ def test_each_core_is_a_device_where_one_run_leaves_cores_idle(alone, tmp_path):
     assert train(tmp_path / "run", None).returncode == 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert len(logs.read_json(tmp_path / "run" / "environment.json")["devices"]) == cores
-    by_run = lambda folder: sorted((folder / "metrics.jsonl").read_text().splitlines(), key=lambda line: (
-        json.loads(line)["run"], json.loads(line)["step"]))
+    by_run = lambda folder: sorted(
+        (folder / "metrics.jsonl").read_text().splitlines(),
+        key=lambda line: (json.loads(line)["run"], json.loads(line)["step"]),
+    )
     assert by_run(tmp_path / "run") == by_run(alone), "to the last bit"
 
 
@@ -197,8 +223,12 @@ print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1
 def test_devices_share_a_batch_that_they_can_divide_but_those_of_a_cpu_do_not():
     done = python(4, "-c", MESHES)
     assert done.stdout.splitlines() == [
-        "None", "[None, {'data': 4}, {'data': 4}, {'data': 3}, None]", "{'runs': 3}", "{'data': 4}",
-        "[{'data': 4}, {'data': 4}]"], done.stderr
+        "None",
+        "[None, {'data': 4}, {'data': 4}, {'data': 3}, None]",
+        "{'runs': 3}",
+        "{'data': 4}",
+        "[{'data': 4}, {'data': 4}]",
+    ], done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +247,8 @@ def test_a_run_on_devices_that_share_its_batches_is_that_on_one(shared, tmp_path
     assert updates_compiled(done) == 1
     assert_same_log(tmp_path / "one", shared)
     assert (tmp_path / "one" / "metrics.jsonl").read_bytes() != (shared / "metrics.jsonl").read_bytes(), (
-        "other sums, so shared")
+        "other sums, so shared"
+    )
 
 
 def test_a_run_on_devices_that_share_its_batches_resumes(shared, tmp_path):

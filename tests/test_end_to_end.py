@@ -20,8 +20,9 @@ NAN = math.nan
 
 
 def run(*args):
-    return subprocess.run([sys.executable, "benchmarks/end_to_end.py", *args], cwd=ROOT, capture_output=True, text=True,
-                          timeout=300)
+    return subprocess.run(
+        [sys.executable, "benchmarks/end_to_end.py", *args], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
 
 
 def row(output, title):
@@ -30,14 +31,17 @@ def row(output, title):
     return [cell.strip() for cell in line.split("|")[2:-1]]
 
 
-@pytest.mark.parametrize("values, target, expected", [
-    ((0.9, 0.5, 0.6, 0.4), 0.5, (20, 2.0)),  # the first, and equal is enough
-    ((0.9, 0.5, 0.6, 0.4), 0.45, (40, 4.0)),
-    ((0.9, 0.5), 0.1, None),
-    ((NAN, 0.2), 0.3, (20, 2.0)),
-    ((NAN, NAN), 0.3, None),
-    ((), 0.3, None),
-])
+@pytest.mark.parametrize(
+    "values, target, expected",
+    [
+        ((0.9, 0.5, 0.6, 0.4), 0.5, (20, 2.0)),  # the first, and equal is enough
+        ((0.9, 0.5, 0.6, 0.4), 0.45, (40, 4.0)),
+        ((0.9, 0.5), 0.1, None),
+        ((NAN, 0.2), 0.3, (20, 2.0)),
+        ((NAN, NAN), 0.3, None),
+        ((), 0.3, None),
+    ],
+)
 def test_the_first_evaluation_that_reaches_the_target(values, target, expected):
     lines = [(10 * n, float(n), value) for n, value in enumerate(values, 1)]
     assert end_to_end.reached(lines, target) == expected
@@ -83,7 +87,8 @@ def test_a_target_that_is_not_reached_is_a_result():
 
 @pytest.mark.parametrize("name", end_to_end.TASKS)
 def test_a_task_is_its_config_with_the_rate_that_the_peer_takes(name):
-    from warmup_jax import config as configuration
+    from warmup_jax.training import schema as configuration
+
     task = end_to_end.TASKS[name]
     options = Namespace(task=name, smoke=False, steps=30, eval_every=10, warmup_steps=7, data_dir="/somewhere")
     config = end_to_end.configure(options, "stream")
@@ -91,20 +96,27 @@ def test_a_task_is_its_config_with_the_rate_that_the_peer_takes(name):
     assert config["dataset"]["residency"] == "stream" and config["dataset"]["data_dir"] == "/somewhere"
     knobs = configuration.run_knobs(config, num_steps=30, train_size=1000)
     ours = configuration.learning_rate(config, knobs)
-    np.testing.assert_allclose([end_to_end.learning_rate(config, t) for t in range(30)],
-                               [float(ours(t)) for t in range(30)], rtol=1e-5, atol=1e-6 * task.peak_lr)
+    np.testing.assert_allclose(
+        [end_to_end.learning_rate(config, t) for t in range(30)],
+        [float(ours(t)) for t in range(30)],
+        rtol=1e-5,
+        atol=1e-6 * task.peak_lr,
+    )
 
 
-@pytest.mark.parametrize("arg, message", [
-    ("--task=mnist", "invalid choice: 'mnist'"),
-    ("--target=0", "--target=0.0; allowed: numbers above 0"),
-    ("--target=nan", "--target=nan; allowed: numbers above 0"),
-    ("--rounds=0", "--rounds=0; allowed: whole numbers above 0"),
-    ("--steps=0", "--steps=0; allowed: whole numbers above 0"),
-    ("--steps=30", "--steps=30; allowed: multiples of --eval_every=20"),
-    ("--residency=device,disk", "--residency=disk; allowed: device or stream"),
-    ("--peers=eager", "unrecognized arguments: --peers=eager"),
-])
+@pytest.mark.parametrize(
+    "arg, message",
+    [
+        ("--task=mnist", "invalid choice: 'mnist'"),
+        ("--target=0", "--target=0.0; allowed: numbers above 0"),
+        ("--target=nan", "--target=nan; allowed: numbers above 0"),
+        ("--rounds=0", "--rounds=0; allowed: whole numbers above 0"),
+        ("--steps=0", "--steps=0; allowed: whole numbers above 0"),
+        ("--steps=30", "--steps=30; allowed: multiples of --eval_every=20"),
+        ("--residency=device,disk", "--residency=disk; allowed: device or stream"),
+        ("--peers=eager", "unrecognized arguments: --peers=eager"),
+    ],
+)
 def test_a_mistake_is_one_line(arg, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["end_to_end.py", arg])
     with pytest.raises(SystemExit) as ended:
@@ -126,8 +138,9 @@ def test_a_tiny_run_to_a_target_that_is_always_reached():
     torch = bool(importlib.util.find_spec("torch"))
     assert ("torch is not installed: this code alone" in done.stdout) != torch
     assert "ResNet-20 on digits to a test error of 1: 75,002 parameters, sgd, batch 8, 4 updates" in done.stdout
-    ratios, times, steps = (row(done.stdout, title) for title in (
-        "torch / ours, cold", "s to the target, cold", "at update"))
+    ratios, times, steps = (
+        row(done.stdout, title) for title in ("torch / ours, cold", "s to the target, cold", "at update")
+    )
     assert len(times) == 1 + torch and all(float(time) > 0 for time in times)
     assert steps == ["2"] * len(times)
     assert [cell == "-" for cell in ratios] == ([False, True] if torch else [True])
@@ -150,21 +163,26 @@ def test_a_tiny_run_to_a_target_out_of_reach():
 def peer():
     pytest.importorskip("torch")
     import end_to_end_torch
+
     return end_to_end_torch
 
 
 def test_the_peers_pictures_are_ours(peer, tmp_path):
     import torch
-    from warmup_jax.data import pixels
+
+    from warmup_jax.data.images import augment
+
     random = np.random.default_rng(0)
     arrays = {"image": random.integers(0, 256, (5, 8, 8, 3), np.uint8), "label": random.integers(0, 10, 5)}
     mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.3, 0.25])
-    task = dict(folder=tmp_path, shift=-mean / std, scale=1 / (255 * std),
-                config=dict(dataset=dict(augment="crop_flip")))
-    np.savez(tmp_path / "data.npz", **{f"{part}_{key}": array for part in ("train", "test")
-                                       for key, array in arrays.items()})
+    task = dict(
+        folder=tmp_path, shift=-mean / std, scale=1 / (255 * std), config=dict(dataset=dict(augment="crop_flip"))
+    )
+    np.savez(
+        tmp_path / "data.npz", **{f"{part}_{key}": array for part in ("train", "test") for key, array in arrays.items()}
+    )
     train, test = peer.load(task)
-    prepared = pixels.preparation(mean, std, "crop_flip")(arrays, None, False)
+    prepared = augment.preparation(mean, std, "crop_flip")(arrays, None, False)
     (inputs,), labels = peer.batch(test, torch.arange(5), task)
     np.testing.assert_allclose(inputs.permute(0, 2, 3, 1), prepared["inputs"], atol=1e-5)
     assert inputs.is_contiguous(memory_format=torch.channels_last)
@@ -172,7 +190,7 @@ def test_the_peers_pictures_are_ours(peer, tmp_path):
 
     (crops,), labels = peer.batch(train, torch.tensor([3] * 400), task, augment=True)
     bordered = np.pad(np.asarray(prepared["inputs"])[3], ((4, 4), (4, 4), (0, 0)))  # 0: the mean colour
-    windows = [bordered[top:top + 8, left:left + 8] for top in range(9) for left in range(9)]
+    windows = [bordered[top : top + 8, left : left + 8] for top in range(9) for left in range(9)]
     windows = np.stack(windows + [window[:, ::-1] for window in windows])
     distances = np.abs(crops.permute(0, 2, 3, 1).numpy()[:, None] - windows).max((2, 3, 4))
     assert (distances.min(1) < 0.02).all()  # of bytes, the mean colour too
@@ -181,9 +199,14 @@ def test_the_peers_pictures_are_ours(peer, tmp_path):
 
 def test_the_peers_translations_are_ours(peer):
     import torch
+
     from warmup_jax import data
-    dataset = data.load(**end_to_end.configure(Namespace(
-        task="numbers", smoke=True, steps=4, eval_every=2, warmup_steps=2, data_dir=None), "device")["dataset"])
+
+    dataset = data.load(
+        **end_to_end.configure(
+            Namespace(task="numbers", smoke=True, steps=4, eval_every=2, warmup_steps=2, data_dir=None), "device"
+        )["dataset"]
+    )
     rows = {key: np.array(values[:16]) for key, values in dataset.train.arrays.items()}
     prepared = dataset.prepare(rows, None, True)
     split = peer.translation({f"train_{key}": torch.from_numpy(values) for key, values in rows.items()}, "train")

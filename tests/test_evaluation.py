@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax import data, evaluation
+from warmup_jax import data
 from warmup_jax.models import Model
-from warmup_jax.train_step import TrainState
+from warmup_jax.training import evaluation
+from warmup_jax.training.train_step import TrainState
 
 LETTERS, ROW = "abcdef", 6
 SOURCES = ("ab", "fed", "c", "bad", "face")
@@ -29,8 +30,9 @@ def decode(ids):
 @pytest.fixture
 def texts():
     references = ["ab", "fed", "c", "bed", "face"]
-    return data.Texts(np.array([tokens(s) for s in SOURCES], np.int32), list(SOURCES), references, decode,
-                      "char", "fingerprint", ROW)
+    return data.Texts(
+        np.array([tokens(s) for s in SOURCES], np.int32), list(SOURCES), references, decode, "char", "fingerprint", ROW
+    )
 
 
 def begin(params, inputs, *, batch_size, length):
@@ -59,36 +61,44 @@ def test_texts_are_written_and_scored_run_by_run(texts, beams, runs):
     written = evaluation.write(function, states(*runs), texts, config, 2, jax.random.key(0))
     assert written.values["eval/exact_match"][0] == pytest.approx(4 / 5)
     assert 50 < written.values["eval/bleu"][0] < 100 and "tok:char" in written.signature
-    assert written.samples[0] == [{"source": "ab", "written": "ab", "reference": "ab"},
-                                  {"source": "fed", "written": "fed", "reference": "fed"}]
+    assert written.samples[0] == [
+        {"source": "ab", "written": "ab", "reference": "ab"},
+        {"source": "fed", "written": "fed", "reference": "fed"},
+    ]
     if len(runs) == 2:
         assert written.values["eval/exact_match"][1] == 0 and written.samples[1][0]["written"] == "bc"
 
 
 def test_a_batch_that_is_not_full_changes_nothing(texts):
     function = jax.jit(evaluation.decoder(COPIER, texts, BEAM))
-    scores = [evaluation.write(function, states(0), texts, BEAM, size, jax.random.key(0)).values for size in (1, 4, 5, 64)]
+    scores = [
+        evaluation.write(function, states(0), texts, BEAM, size, jax.random.key(0)).values for size in (1, 4, 5, 64)
+    ]
     assert all(score == scores[0] for score in scores)
 
 
 def test_batches_side_by_side_give_the_same(texts):
     function = jax.jit(evaluation.decoder(COPIER, texts, BEAM | dict(beams=3)))
-    one, three = (evaluation.write(function, states(0, 1), texts, BEAM, 1, jax.random.key(0), at_once)
-                  for at_once in (1, 3))
+    one, three = (
+        evaluation.write(function, states(0, 1), texts, BEAM, 1, jax.random.key(0), at_once) for at_once in (1, 3)
+    )
     assert one == three and len(one.samples[0]) == 2
 
 
 def test_examples_limits_what_is_decoded(texts):
     config = BEAM | dict(examples=3)
     function = evaluation.decoder(COPIER, texts, config)
-    assert evaluation.write(function, states(0), texts, config, 2, jax.random.key(0)).values["eval/exact_match"] == [1.0]
+    assert evaluation.write(function, states(0), texts, config, 2, jax.random.key(0)).values["eval/exact_match"] == [
+        1.0
+    ]
 
 
 def test_a_prompt_is_continued(texts):
     count = lambda params, memory, cache, token, position: (9.0 * jax.nn.one_hot(token + 1, 20), cache)
     start = lambda params, inputs, *, batch_size, length: ({}, {})
-    prompts = texts._replace(sources=np.full((2, 2), 5, np.int32), references=None, max_target=10,
-                             decode=lambda ids: " ".join(map(str, ids)))
+    prompts = texts._replace(
+        sources=np.full((2, 2), 5, np.int32), references=None, max_target=10, decode=lambda ids: " ".join(map(str, ids))
+    )
     config = dict(name="sample", length=4, temperature=0.0, samples=1, examples=None)
     function = evaluation.decoder(Model(None, None, start, count, None, False), prompts, config)
     written = evaluation.write(function, states(0), prompts, config, 2, jax.random.key(0))
@@ -98,11 +108,14 @@ def test_a_prompt_is_continued(texts):
         too_long(states(0), jax.random.key(0), prompts.sources)
 
 
-@pytest.mark.parametrize("changes, named", [
-    ({"name": "bean"}, "unknown decoding 'bean'; did you mean 'beam'"),
-    ({"beam": 2}, "unknown argument 'beam'"),
-    ({"name": "sample", "beams": None}, "unknown argument"),
-])
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"name": "bean"}, "unknown decoding 'bean'; did you mean 'beam'"),
+        ({"beam": 2}, "unknown argument 'beam'"),
+        ({"name": "sample", "beams": None}, "unknown argument"),
+    ],
+)
 def test_bad_input_names_the_culprit(texts, changes, named):
     with pytest.raises(ValueError, match=named):
         evaluation.decoder(COPIER, texts, BEAM | changes)
@@ -125,8 +138,11 @@ def test_a_decoding_that_does_not_fit_the_data_is_refused(texts):
 def test_perplexity_is_the_exponential_of_the_loss_and_images_have_none():
     split = data.Split(4, None, lambda index: {"index_": index})
     dataset = data.Dataset("toy", split, split, 3, (2,), "stream", 0, None)
-    evaluate = lambda states, arrays, batch: {"loss": 2 * batch["weights"].sum()[None],
-                                              "correct": batch["weights"].sum()[None], "weight": 2 * batch["weights"].sum()[None]}
+    evaluate = lambda states, arrays, batch: {
+        "loss": 2 * batch["weights"].sum()[None],
+        "correct": batch["weights"].sum()[None],
+        "weight": 2 * batch["weights"].sum()[None],
+    }
     score = partial(evaluation.scores, evaluate, None, {})
     assert score(dataset, 3) == {"eval/loss": [1.0], "eval/accuracy": [0.5]}
     assert score(dataset, 1, at_once=3) == score(dataset, 3)

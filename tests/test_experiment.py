@@ -13,8 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from warmup_jax import experiment, job, logs, loop, models
+from warmup_jax import models
 from warmup_jax.data import batches
+from warmup_jax.training import experiment, loop, program
+from warmup_jax.workdir import logs
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 ROOT = Path(__file__).parent.parent
@@ -29,6 +31,7 @@ def metrics(workdir):
 def finished(tmp_path_factory):
     """A workdir of a finished run of the tiny config, and its summary."""
     from configs import resnet_warmup
+
     config = resnet_warmup.get_config("smoke").to_dict()
     config["model"]["width"] = 0.25
     config["batch_size"], config["num_steps"] = 32, 6
@@ -40,8 +43,15 @@ def finished(tmp_path_factory):
 def test_what_a_run_leaves_in_its_workdir(finished):
     config, workdir, summary = finished
     assert {path.name for path in workdir.iterdir()} >= {
-        "config.json", "environment.json", "metrics.jsonl", "timing.jsonl", "summary.json", "curves.png",
-        "checkpoints", "tensorboard"}
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "summary.json",
+        "curves.png",
+        "checkpoints",
+        "tensorboard",
+    }
     assert logs.read_json(workdir / "config.json")["sweep"]["warmup_steps"] == [0, 50]
     lines = logs.read_lines(workdir / "metrics.jsonl")
     for run in (0, 1):
@@ -49,8 +59,14 @@ def test_what_a_run_leaves_in_its_workdir(finished):
         evaluated = [line for line in lines if line["run"] == run and "eval/loss" in line]
         assert [line["step"] for line in trained] == [1, 2, 3, 4, 5, 6]
         assert [line["step"] for line in evaluated] == [3, 6]
-        assert trained[0].keys() == {"step", "run", "train/loss", "train/accuracy", "opt/learning_rate",
-                                     "opt/grad_norm"}
+        assert trained[0].keys() == {
+            "step",
+            "run",
+            "train/loss",
+            "train/accuracy",
+            "opt/learning_rate",
+            "opt/grad_norm",
+        }
         assert 0 < evaluated[-1]["eval/accuracy"] < 1
     assert [run["label"] for run in summary["runs"]] == ["warmup_steps=0", "warmup_steps=50"]
     assert summary["runs"][0]["diverged_at"] is None and summary["seconds"]["to_first_step"] > 0
@@ -59,8 +75,14 @@ def test_what_a_run_leaves_in_its_workdir(finished):
 
 def test_the_logged_rate_is_the_schedule_at_each_update(finished):
     _, workdir, _ = finished
-    rates = [[line["opt/learning_rate"] for line in logs.read_lines(workdir / "metrics.jsonl")
-              if line["run"] == run and "opt/learning_rate" in line] for run in (0, 1)]
+    rates = [
+        [
+            line["opt/learning_rate"]
+            for line in logs.read_lines(workdir / "metrics.jsonl")
+            if line["run"] == run and "opt/learning_rate" in line
+        ]
+        for run in (0, 1)
+    ]
     np.testing.assert_allclose(rates[0], 1 + np.cos(np.pi * np.arange(6) / 6), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(rates[1], 2 * (np.arange(6) + 1) / 50, rtol=1e-6)
 
@@ -93,8 +115,9 @@ def test_results_do_not_depend_on_the_grouping(finished, tmp_path):
     config, workdir, _ = finished
     experiment.run(config | {"runs_at_once": 2, "chunk_steps": 3}, tmp_path / "grouped")
     key = lambda line: (line["run"], line["step"], sorted(line))
-    alone, grouped = (sorted(logs.read_lines(folder / "metrics.jsonl"), key=key)
-                      for folder in (workdir, tmp_path / "grouped"))
+    alone, grouped = (
+        sorted(logs.read_lines(folder / "metrics.jsonl"), key=key) for folder in (workdir, tmp_path / "grouped")
+    )
     assert [key(line) for line in alone] == [key(line) for line in grouped]
     for one, other in zip(alone, grouped):
         if one["run"] == 1:  # the warmed run: at rate 1 rounding errors grow tenfold an update
@@ -105,8 +128,8 @@ def test_results_do_not_depend_on_the_grouping(finished, tmp_path):
 def test_a_whole_job_compiles_one_train_step(finished, tmp_path, monkeypatch):
     config, _, _ = finished
     traces = []
-    original = job.train_chunk
-    monkeypatch.setattr(job, "train_chunk", lambda *args: traces.append(1) or original(*args))
+    original = program.train_chunk
+    monkeypatch.setattr(program, "train_chunk", lambda *args: traces.append(1) or original(*args))
     experiment.run(config, tmp_path / "counted")
     assert len(traces) == 1
 
@@ -133,6 +156,7 @@ def test_a_signal_during_an_evaluation_loses_nothing(finished, tmp_path, monkeyp
     def interrupted(host, *args):
         host.stop.requested = "SIGTERM"
         evaluate(host, *args)
+
     monkeypatch.setattr(loop, "evaluate", interrupted)
     with pytest.raises(experiment.Interrupted, match="stopped by SIGTERM after step 3 of run 0; all is saved"):
         experiment.run(config | {"checkpoint_every": 6}, tmp_path / "run")
@@ -149,6 +173,7 @@ def test_a_signal_in_one_group_lets_the_save_of_the_group_before_end(finished, t
         if group.runs[0] == 1:
             raise experiment.Interrupted("at once")
         train_group(host, group, saved, checkpoints)
+
     closed, close = [], experiment.Checkpoints.close
     monkeypatch.setattr(experiment, "train_group", interrupted)
     monkeypatch.setattr(experiment.Checkpoints, "close", lambda self: (closed.append(self.folder.name), close(self)))
@@ -158,9 +183,9 @@ def test_a_signal_in_one_group_lets_the_save_of_the_group_before_end(finished, t
 
 
 def test_every_model_has_a_kind_and_every_kind_its_dispatch():
-    assert job.KINDS.keys() == models.MODELS.keys()
-    assert {kind for _, kind in job.DISPATCH} == set(job.KINDS.values())
-    assert {kind for _, kind in job.SMALL} <= set(job.KINDS.values())
+    assert program.KINDS.keys() == models.MODELS.keys()
+    assert {kind for _, kind in program.DISPATCH} == set(program.KINDS.values())
+    assert {kind for _, kind in program.SMALL} <= set(program.KINDS.values())
 
 
 @pytest.mark.parametrize("pixels, order", [(1, "tltltl"), (2**30, "ttltll")])
@@ -168,11 +193,13 @@ def test_a_large_update_is_dispatched_when_the_one_before_has_ended(finished, tm
     """One that takes much memory. The other waits on the device while the one before is computed; the numbers agree."""
     calls = []
     for name in ("train", "log_chunk"):
+
         def called(*args, name=name, function=getattr(loop, name)):
             calls.append(name[0])
             return function(*args)
+
         monkeypatch.setattr(loop, name, called)
-    monkeypatch.setattr(job, "ALONE", {("cpu", "convolutional"): pixels})
+    monkeypatch.setattr(program, "ALONE", {("cpu", "convolutional"): pixels})
     config, workdir, _ = finished
     experiment.run(config, tmp_path)
     assert "".join(calls).startswith(order) and metrics(tmp_path) == metrics(workdir)
@@ -191,11 +218,13 @@ def test_a_workdir_in_use_is_refused(finished, tmp_path):
             experiment.run(config, tmp_path)
 
 
-@pytest.mark.parametrize("stop_every, checkpoint_every, chosen, length", [
-    (20, 100, None, 20), (25, 100, 5, 5), (7, 100, None, 1), (500, 500, None, 100)])
+@pytest.mark.parametrize(
+    "stop_every, checkpoint_every, chosen, length",
+    [(20, 100, None, 20), (25, 100, 5, 5), (7, 100, None, 1), (500, 500, None, 100)],
+)
 def test_chunks_end_where_an_evaluation_or_checkpoint_is_due(stop_every, checkpoint_every, chosen, length):
     config = {"eval_every": stop_every, "checkpoint_every": checkpoint_every, "chunk_steps": chosen}
-    assert job.chunk_length(config, 1000, 100, {}) == length
+    assert program.chunk_length(config, 1000, 100, {}) == length
 
 
 def test_a_chunk_that_does_not_divide_is_refused(finished, tmp_path):
@@ -217,12 +246,23 @@ def test_a_damaged_newest_checkpoint_costs_steps_but_no_result(finished, tmp_pat
 
 def start(workdir, *flags, before=""):
     """A run long enough to be killed somewhere in the middle."""
-    command = shlex.join([
-        sys.executable, "train.py", SMOKE, f"--workdir={workdir}", "--config.model.width=0.25",
-        "--config.num_steps=60", "--config.batch_size=32", "--config.eval_every=10",
-        "--config.checkpoint_every=10", *flags])
-    return subprocess.Popen(["bash", "-c", f"{before} exec {command}"], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = shlex.join(
+        [
+            sys.executable,
+            "train.py",
+            SMOKE,
+            f"--workdir={workdir}",
+            "--config.model.width=0.25",
+            "--config.num_steps=60",
+            "--config.batch_size=32",
+            "--config.eval_every=10",
+            "--config.checkpoint_every=10",
+            *flags,
+        ]
+    )
+    return subprocess.Popen(
+        ["bash", "-c", f"{before} exec {command}"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def wait_for_lines(process, workdir, count):
@@ -279,8 +319,9 @@ def test_a_signal_saves_and_exits_cleanly(unbroken, tmp_path, name):
 
 
 def test_a_second_signal_exits_at_once(tmp_path):
-    process = start(tmp_path / "run", "--config.num_steps=100000", "--config.model.depth=56",
-                    "--config.batch_size=1024")  # one step takes seconds
+    process = start(
+        tmp_path / "run", "--config.num_steps=100000", "--config.model.depth=56", "--config.batch_size=1024"
+    )  # one step takes seconds
     while process.poll() is None and not (tmp_path / "run" / "environment.json").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -10,14 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from warmup_jax import logs
+from warmup_jax.workdir import logs
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("value, text", [
-    (np.float32(0.1), "0.1"), (0.1, "0.1"), (np.float32("nan"), '"nan"'), (np.float32("inf"), '"inf"'),
-    (-math.inf, '"-inf"'), (3, "3"), (np.int32(3), "3"), (np.float32(1e-30), "1e-30")])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (np.float32(0.1), "0.1"),
+        (0.1, "0.1"),
+        (np.float32("nan"), '"nan"'),
+        (np.float32("inf"), '"inf"'),
+        (-math.inf, '"-inf"'),
+        (3, "3"),
+        (np.int32(3), "3"),
+        (np.float32(1e-30), "1e-30"),
+    ],
+)
 def test_numbers_are_json(value, text):
     assert json.dumps(logs.json_number(value)) == text
 
@@ -79,7 +89,8 @@ def test_progress_tells_runs_done_and_diverged_and_the_time_left(capsys, monkeyp
     progress.close()
     assert capsys.readouterr().out.splitlines() == [
         "40/100 steps, ETA 180 s, 1/4 runs done, 1 diverged; loss 1",
-        "70/100 steps, ETA 90 s, 3/4 runs done, 2 diverged; loss 2"]
+        "70/100 steps, ETA 90 s, 3/4 runs done, 2 diverged; loss 2",
+    ]
 
 
 def test_a_board_is_closed_with_its_run(tmp_path):
@@ -108,7 +119,9 @@ def test_a_hidden_package_is_not_found_by_imports_and_is_there_again(tmp_path, m
 
 def test_event_files_do_not_need_torch(tmp_path):
     """Where it is installed it is not imported either."""
-    code = (f"import sys, pathlib; from warmup_jax import logs; log = logs.MetricsLog(pathlib.Path({str(tmp_path)!r}), "
-            "{}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close(); print('torch' in sys.modules)")
+    code = (
+        f"import sys, pathlib; from warmup_jax import logs; log = logs.MetricsLog(pathlib.Path({str(tmp_path)!r}), "
+        "{}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close(); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False" and len(list(tmp_path.glob("tensorboard/run_0/*"))) == 1

@@ -22,8 +22,10 @@ def logits_and_labels():
 def test_each_loss_is_what_it_says(logits_and_labels, smoothing):
     logits, labels = logits_and_labels
     targets = (1 - smoothing) * np.eye(CLASSES)[labels] + smoothing / CLASSES
-    expected = {"cross_entropy": optax.softmax_cross_entropy(logits, targets),
-                "mse": 0.5 * np.square(logits - targets).sum(-1)}
+    expected = {
+        "cross_entropy": optax.softmax_cross_entropy(logits, targets),
+        "mse": 0.5 * np.square(logits - targets).sum(-1),
+    }
     assert set(expected) == set(LOSSES)
     for name, values in expected.items():
         got = LOSSES[name].each(logits, labels, smoothing)
@@ -38,6 +40,7 @@ def test_no_constant_prediction_beats_the_uninformed_loss(name, smoothing):
 
     def mean_loss(logits):
         return LOSSES[name].each(jnp.broadcast_to(logits, (len(labels), CLASSES)), labels, smoothing).mean()
+
     logits = jnp.zeros(CLASSES)
     for _ in range(2000):  # convex: gradient descent finds the least
         logits -= 1.0 * GRADIENTS[name](logits, labels, smoothing)
@@ -47,8 +50,13 @@ def test_no_constant_prediction_beats_the_uninformed_loss(name, smoothing):
 
 
 def _gradient(each):
-    return jax.jit(jax.grad(lambda logits, labels, smoothing: each(
-        jnp.broadcast_to(logits, (len(labels), CLASSES)), labels, smoothing).mean()))
+    return jax.jit(
+        jax.grad(
+            lambda logits, labels, smoothing: each(
+                jnp.broadcast_to(logits, (len(labels), CLASSES)), labels, smoothing
+            ).mean()
+        )
+    )
 
 
 GRADIENTS = {name: _gradient(loss.each) for name, loss in LOSSES.items()}

@@ -11,17 +11,28 @@ import pytest
 from warmup_jax import optimizers, transforms
 
 RATE = lambda t: 0.1 / (t + 1)
-ARGS = {"momentum": 0.9, "nesterov": False, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weight_decay": 0.02,
-        "trust_coefficient": 0.01}
+ARGS = {
+    "momentum": 0.9,
+    "nesterov": False,
+    "beta1": 0.8,
+    "beta2": 0.95,
+    "eps": 1e-6,
+    "weight_decay": 0.02,
+    "trust_coefficient": 0.01,
+}
 MASK = optimizers.decay_mask
 PEERS = {
     "sgd": lambda: optax.chain(optax.add_decayed_weights(0.02, MASK), optax.sgd(RATE, 0.9)),
     "adam": lambda: optax.chain(optax.add_decayed_weights(0.02, MASK), optax.adam(RATE, 0.8, 0.95, 1e-6)),
     "adamw": lambda: optax.adamw(RATE, 0.8, 0.95, 1e-6, weight_decay=0.02, mask=MASK),
-    "radam": lambda: optax.chain(optax.scale_by_radam(0.8, 0.95, 1e-6), optax.add_decayed_weights(0.02, MASK),
-                                 optax.scale_by_learning_rate(RATE)),
-    "adabelief": lambda: optax.chain(optax.scale_by_belief(0.8, 0.95, 1e-6),
-                                     optax.add_decayed_weights(0.02, MASK), optax.scale_by_learning_rate(RATE)),
+    "radam": lambda: optax.chain(
+        optax.scale_by_radam(0.8, 0.95, 1e-6), optax.add_decayed_weights(0.02, MASK), optax.scale_by_learning_rate(RATE)
+    ),
+    "adabelief": lambda: optax.chain(
+        optax.scale_by_belief(0.8, 0.95, 1e-6),
+        optax.add_decayed_weights(0.02, MASK),
+        optax.scale_by_learning_rate(RATE),
+    ),
     "lamb": lambda: optax.lamb(RATE, 0.8, 0.95, 1e-6, weight_decay=0.02, mask=MASK),
     "lars": lambda: optax.lars(RATE, 0.02, MASK, 0.01, 1e-6, MASK, 0.9),
     "lion": lambda: optax.lion(RATE, 0.8, 0.95, weight_decay=0.02, mask=MASK),
@@ -32,9 +43,11 @@ PEERS = {
 def params():
     keys = iter(jax.random.split(jax.random.key(0), 10))
     normal = lambda *shape: jax.random.normal(next(keys), shape)
-    return {"stem": {"kernel": normal(3, 3, 1, 4)},
-            "block": {"conv": {"kernel": normal(3, 3, 4, 6)}, "norm": {"scale": normal(6), "bias": normal(6)}},
-            "head": {"kernel": normal(6, 5), "bias": normal(5)}}
+    return {
+        "stem": {"kernel": normal(3, 3, 1, 4)},
+        "block": {"conv": {"kernel": normal(3, 3, 4, 6)}, "norm": {"scale": normal(6), "bias": normal(6)}},
+        "head": {"kernel": normal(6, 5), "bias": normal(5)},
+    }
 
 
 def gradient(params, step):
@@ -92,14 +105,18 @@ def test_numbers_may_be_traced_and_mapped(name, params):
 
 def test_all_but_biases_and_normalisation_decay(params):
     assert optimizers.decay_mask(params) == {
-        "stem": {"kernel": True}, "block": {"conv": {"kernel": True}, "norm": {"scale": False, "bias": False}},
-        "head": {"kernel": True, "bias": False}}
+        "stem": {"kernel": True},
+        "block": {"conv": {"kernel": True}, "norm": {"scale": False, "bias": False}},
+        "head": {"kernel": True, "bias": False},
+    }
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_decay_acts_on_the_masked_parameters_alone(name, params):
-    one, other = (train(optimizers.build(name, arguments(name) | {"weight_decay": decay}, RATE), params, 2)[0]
-                  for decay in (0.0, 0.3))
+    one, other = (
+        train(optimizers.build(name, arguments(name) | {"weight_decay": decay}, RATE), params, 2)[0]
+        for decay in (0.0, 0.3)
+    )
     moved = jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 1e-6), one, other)
     if name == "lion":  # its sign hides a small decay of the direction, not of the weights
         moved["block"]["conv"]["kernel"] |= True
@@ -128,17 +145,24 @@ def test_muon_orthogonalises_hidden_kernels(params):
 
 
 def test_muon_sees_each_layer_of_a_stack_as_a_matrix():
-    dimensions = optimizers.muon_dimensions({"decoder": {"kernel": np.zeros((3, 6, 4))}, "decoder_0": {
-        "kernel": np.zeros((6, 4))}})
+    dimensions = optimizers.muon_dimensions(
+        {"decoder": {"kernel": np.zeros((3, 6, 4))}, "decoder_0": {"kernel": np.zeros((6, 4))}}
+    )
     assert (dimensions["decoder"]["kernel"].reduction_axis, dimensions["decoder"]["kernel"].output_axis) == ((1,), 2)
-    assert (dimensions["decoder_0"]["kernel"].reduction_axis, dimensions["decoder_0"]["kernel"].output_axis) == ((0,), 1)
+    assert (dimensions["decoder_0"]["kernel"].reduction_axis, dimensions["decoder_0"]["kernel"].output_axis) == (
+        (0,),
+        1,
+    )
 
 
-@pytest.mark.parametrize("name, args, named", [
-    ("sgdd", {}, "did you mean 'sgd'"),
-    ("sgd", {"momentum": 0.9, "nesterov": False}, "'weight_decay'"),
-    ("adam", arguments("adam") | {"momentum": 0.9}, "'momentum'"),
-])
+@pytest.mark.parametrize(
+    "name, args, named",
+    [
+        ("sgdd", {}, "did you mean 'sgd'"),
+        ("sgd", {"momentum": 0.9, "nesterov": False}, "'weight_decay'"),
+        ("adam", arguments("adam") | {"momentum": 0.9}, "'momentum'"),
+    ],
+)
 def test_bad_input_names_the_culprit(name, args, named):
     with pytest.raises(ValueError, match=named):
         optimizers.build(name, args, RATE)

@@ -7,18 +7,25 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from configs import common, lm_warmup, phase_diagram, resnet_warmup, transformer_warmup
-from warmup_jax import data, diagnostics, experiment, job, logs, losses, train_step
+from warmup_jax import data, diagnostics, losses
 from warmup_jax.diagnostics import DIAGNOSTICS
+from warmup_jax.training import experiment, program, train_step
+from warmup_jax.workdir import logs
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 FIXED = dict(every=4, until=None, batch="fixed", examples=32)
 FCN = dict(name="fcn", depth=2, width=4, activation="relu", parametrisation="standard", bias=True, dtype="float32")
 CHOSEN = {
-    "norms": dict(layers=True), "relative_update": dict(layers=False),
-    "sharpness": FIXED | dict(iterations=3, count=2), "gradient_noise": FIXED | dict(micro_batches=4),
+    "norms": dict(layers=True),
+    "relative_update": dict(layers=False),
+    "sharpness": FIXED | dict(iterations=3, count=2),
+    "gradient_noise": FIXED | dict(micro_batches=4),
     "preconditioned_sharpness": FIXED | dict(batch="training", examples=None, iterations=3),
-    "adaptive_rate": FIXED | dict(layers=False), "weight_distance": FIXED | dict(layers=False),
-    "early_overfitting": FIXED | dict(every=1, until=3), "representation": FIXED, "dead_units": FIXED,
+    "adaptive_rate": FIXED | dict(layers=False),
+    "weight_distance": FIXED | dict(layers=False),
+    "early_overfitting": FIXED | dict(every=1, until=3),
+    "representation": FIXED,
+    "dead_units": FIXED,
     "critical_rate": FIXED | dict(every=100, guess=0.1, max_passes=15, tolerance=0.1),
 }
 
@@ -26,8 +33,17 @@ CHOSEN = {
 def small(optimizer="adam", diagnostics=CHOSEN, model=FCN, **changes):
     """A run of 8 updates of a small network on digits, its warmup 3 updates long."""
     config = common.base(optimizer).to_dict()
-    config |= dict(model=dict(model), dataset=common.digits(), batch_size=16, num_steps=8, eval_every=4,
-                   checkpoint_every=4, peak_lr=0.05, warmup_steps=3, diagnostics=diagnostics)
+    config |= dict(
+        model=dict(model),
+        dataset=common.digits(),
+        batch_size=16,
+        num_steps=8,
+        eval_every=4,
+        checkpoint_every=4,
+        peak_lr=0.05,
+        warmup_steps=3,
+        diagnostics=diagnostics,
+    )
     config["dataset"] |= dict(data_dir=None, image_size=None)
     return config | changes
 
@@ -86,14 +102,16 @@ def test_a_resumed_run_measures_the_same(everything, tmp_path):
 @pytest.mark.parametrize("iterations, tolerance", [(30, 1e-3), (3, 1e-2)])
 def test_two_updates_by_hand(tmp_path, iterations, tolerance):
     """Sharpness from the dense Hessian, and what an update gains on its own batch and on one of the test split."""
-    chosen = {"sharpness": dict(every=1, until=1, batch="fixed", examples=64, iterations=iterations, count=1),
-              "early_overfitting": dict(every=1, until=None, batch="training", examples=None)}
+    chosen = {
+        "sharpness": dict(every=1, until=1, batch="fixed", examples=64, iterations=iterations, count=1),
+        "early_overfitting": dict(every=1, until=None, batch="training", examples=None),
+    }
     config = small("sgd", chosen, loss="mse", num_steps=2, eval_every=2, checkpoint_every=2, warmup_steps=0)
     config["optimizer_args"]["momentum"] = 0.0
     experiment.run(config, tmp_path / "run")
     found = measured(tmp_path / "run")
 
-    plan = job.set_up(config).groups[0].plan
+    plan = program.set_up(config).groups[0].plan
     dataset = data.load(**config["dataset"])
     model, knobs = plan.probers["sharpness"].program, plan.knobs[0]
     params, _ = jax.jit(model.init)(jax.random.fold_in(jax.random.key(knobs.seed), 0))
@@ -110,6 +128,7 @@ def test_two_updates_by_hand(tmp_path, iterations, tolerance):
         flat, unravel = ravel_pytree(params)
         batch = examples(dataset.train, data.batch_index(0, 0, dataset.train.size, 64))
         return np.linalg.eigvalsh(jax.jit(jax.hessian(lambda w: loss(unravel(w), batch)))(flat))[-1]
+
     # three iterations are repeated where there is no earlier vector to start from
     assert found[0]["diag/sharpness"] == pytest.approx(dense_sharpness(params), rel=tolerance)
     for step in (0, 1):
@@ -118,7 +137,8 @@ def test_two_updates_by_hand(tmp_path, iterations, tolerance):
         after = jax.tree.map(lambda w, g: w - 0.05 * g, params, jax.grad(loss)(params, used))
         for name, batch in (("used", used), ("fresh", fresh)):
             assert found[step + 1][f"diag/decrease_{name}"] == pytest.approx(
-                float(loss(params, batch) - loss(after, batch)), rel=1e-3, abs=1e-5)
+                float(loss(params, batch) - loss(after, batch)), rel=1e-3, abs=1e-5
+            )
         params = after
         if step == 0:
             assert found[1]["diag/sharpness"] == pytest.approx(dense_sharpness(params), rel=tolerance)
@@ -132,19 +152,23 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
     chosen = {"sharpness": FIXED | dict(examples=16, iterations=8, count=1)}
     config = small("sgd", chosen, model=model, num_steps=1, eval_every=1, checkpoint_every=1, label_smoothing=0.1)
     experiment.run(config, tmp_path / "run")
-    one = job.set_up(config)
+    one = program.set_up(config)
     (group,), dataset = one.groups, one.dataset
     prober, start = group.plan.probers["sharpness"], jax.tree.map(lambda leaf: leaf[0], group.init(group.knobs()))
     flat, unravel = ravel_pytree(start.params)
     index = data.batch_index(0, 0, dataset.train.size, 16)
-    batch = dataset.prepare({key: jnp.asarray(array[index]) for key, array in dataset.train.arrays.items()}, None, False)
+    batch = dataset.prepare(
+        {key: jnp.asarray(array[index]) for key, array in dataset.train.arrays.items()}, None, False
+    )
 
     def gradient(w):
         def loss(w):
             logits, _ = prober.program.apply(unravel(w), start.stats, batch["inputs"], train=True, key=None)
             total, _, weight = losses.sums(prober.program.loss, logits, batch, 0.1)
             return total / weight
+
         return jax.grad(loss)(w)
+
     column = jax.jit(lambda v: jax.jvp(gradient, (flat,), (v,))[1])
     hessian = np.stack([column(unit) for unit in np.eye(flat.size, dtype=np.float32)])
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-3 * np.abs(hessian).max())
@@ -154,10 +178,18 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
 
 def test_what_texts_can_be_asked(tmp_path):
     config = transformer_warmup.get_config("smoke").to_dict() | dict(
-        sweep={}, chunk_steps=1, warmup_steps=2, decoding={}, diagnostics={
-            "norms": dict(layers=True), "dead_units": FIXED | dict(every=2, examples=8),
-            "token_variance": FIXED | dict(every=2, examples=8), "representation": FIXED | dict(every=2, examples=8),
-            "early_overfitting": dict(every=1, until=2, batch="training", examples=None)})
+        sweep={},
+        chunk_steps=1,
+        warmup_steps=2,
+        decoding={},
+        diagnostics={
+            "norms": dict(layers=True),
+            "dead_units": FIXED | dict(every=2, examples=8),
+            "token_variance": FIXED | dict(every=2, examples=8),
+            "representation": FIXED | dict(every=2, examples=8),
+            "early_overfitting": dict(every=1, until=2, batch="training", examples=None),
+        },
+    )
     experiment.run(config, tmp_path / "run")
     found = measured(tmp_path / "run")
     assert sorted(found) == [0, 1, 2, 3, 4]
@@ -170,20 +202,26 @@ def test_what_texts_can_be_asked(tmp_path):
 
 def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monkeypatch):
     def program(diagnostics):
-        one = job.set_up(small(diagnostics=diagnostics))
+        one = program.set_up(small(diagnostics=diagnostics))
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
         chunk = {"index": np.zeros((1, 16), np.int32)}
-        return plan.train.lower(*job.update_arguments(
-            one, plan, knobs, plan.init.eval_shape(knobs), {}, chunk, step=0)).as_text()
-    off, probes, steps = (program(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]},
-                                                         {"norms": CHOSEN["norms"]}))
+        return plan.train.lower(
+            *program.update_arguments(one, plan, knobs, plan.init.eval_shape(knobs), {}, chunk, step=0)
+        ).as_text()
+
+    off, probes, steps = (
+        program(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]}, {"norms": CHOSEN["norms"]})
+    )
     monkeypatch.setattr(train_step.diagnostics, "measure_step", lambda chosen, step: {})
     assert off == program({}) == probes != steps
 
 
 def same_lines(workdir, run, other, other_run):
-    strip = lambda folder, number: [{key: value for key, value in line.items() if key != "run"} for line in
-                                    logs.read_lines(folder / "metrics.jsonl") if line["run"] == number]
+    strip = lambda folder, number: [
+        {key: value for key, value in line.items() if key != "run"}
+        for line in logs.read_lines(folder / "metrics.jsonl")
+        if line["run"] == number
+    ]
     return list(zip(strip(workdir, run), strip(other, other_run), strict=True))
 
 
@@ -214,7 +252,8 @@ def test_lanes_together_are_the_runs_alone(swept, tmp_path):
             assert one.keys() == other.keys()
             for name, value in one.items():  # an error of the eigenvalue is a difference of nearly equal numbers
                 assert other[name] == pytest.approx(value, rel=1e-4 if "diag" in name else 1e-5, abs=1e-5) or (
-                    "_error" in name), (run, one["step"], name)
+                    "_error" in name
+                ), (run, one["step"], name)
 
 
 def test_a_diverging_lane_changes_no_bit_of_another(tmp_path):
@@ -226,23 +265,37 @@ def test_a_diverging_lane_changes_no_bit_of_another(tmp_path):
         assert str(one) == str(other)
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(diagnostics={"sharpnes": {}}), "unknown diagnostic 'sharpnes'; did you mean 'sharpness'"),
-    (dict(diagnostics={"dead_units": FIXED}, model=FCN | dict(activation="tanh")),
-     "diagnostic 'dead_units' needs a model with ReLU units"),
-    (dict(diagnostics={"token_variance": FIXED}), "diagnostic 'token_variance' needs a model of token sequences"),
-    (dict(diagnostics={"adaptive_rate": FIXED | dict(layers=False)}, optimizer="sgd"),
-     "diagnostic 'adaptive_rate' needs an optimizer with one second moment"),
-    (dict(diagnostics={"preconditioned_sharpness": FIXED | dict(iterations=3)}, optimizer="lion"),
-     "needs an optimizer with one second moment of all parameters and an optimizer with eps"),
-    (dict(diagnostics={"gradient_noise": FIXED | dict(micro_batches=5)}), "micro_batches=5; allowed: 2 and more, a div"),
-    (dict(diagnostics={"sharpness": FIXED | dict(examples=2000, iterations=3, count=1)}),
-     "diagnostics.sharpness.examples=2000; allowed: at most the 1437 training examples"),
-    (dict(diagnostics={"sharpness": FIXED | dict(iterations=0, count=1)}), "iterations=0; allowed: 1 and more"),
-    (dict(sweep={"warmup_step": (0, 1)}), "unknown knob to sweep 'warmup_step'; did you mean 'warmup_steps'"),
-    (dict(sweep={"peak_lr": ()}), "sweep.peak_lr must be a non-empty tuple"),
-    (dict(loss="mae"), "unknown loss 'mae'; did you mean 'mse'?"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(diagnostics={"sharpnes": {}}), "unknown diagnostic 'sharpnes'; did you mean 'sharpness'"),
+        (
+            dict(diagnostics={"dead_units": FIXED}, model=FCN | dict(activation="tanh")),
+            "diagnostic 'dead_units' needs a model with ReLU units",
+        ),
+        (dict(diagnostics={"token_variance": FIXED}), "diagnostic 'token_variance' needs a model of token sequences"),
+        (
+            dict(diagnostics={"adaptive_rate": FIXED | dict(layers=False)}, optimizer="sgd"),
+            "diagnostic 'adaptive_rate' needs an optimizer with one second moment",
+        ),
+        (
+            dict(diagnostics={"preconditioned_sharpness": FIXED | dict(iterations=3)}, optimizer="lion"),
+            "needs an optimizer with one second moment of all parameters and an optimizer with eps",
+        ),
+        (
+            dict(diagnostics={"gradient_noise": FIXED | dict(micro_batches=5)}),
+            "micro_batches=5; allowed: 2 and more, a div",
+        ),
+        (
+            dict(diagnostics={"sharpness": FIXED | dict(examples=2000, iterations=3, count=1)}),
+            "diagnostics.sharpness.examples=2000; allowed: at most the 1437 training examples",
+        ),
+        (dict(diagnostics={"sharpness": FIXED | dict(iterations=0, count=1)}), "iterations=0; allowed: 1 and more"),
+        (dict(sweep={"warmup_step": (0, 1)}), "unknown knob to sweep 'warmup_step'; did you mean 'warmup_steps'"),
+        (dict(sweep={"peak_lr": ()}), "sweep.peak_lr must be a non-empty tuple"),
+        (dict(loss="mae"), "unknown loss 'mae'; did you mean 'mse'?"),
+    ],
+)
 def test_what_cannot_be_measured_is_said_before_anything_is_trained(changes, message, tmp_path):
     optimizer = changes.get("optimizer", "adam")
     with pytest.raises(experiment.UserError, match=message):
@@ -269,14 +322,25 @@ def test_a_config_file_names_standard_arguments(family):
 @pytest.mark.parametrize("optimizer, diagnostic", [("sgd", "sharpness"), ("adam", "preconditioned_sharpness")])
 def test_a_rate_capped_by_the_sharpness_that_was_last_measured(optimizer, diagnostic, tmp_path):
     """rate = min(schedule, c / sharpness), from the probe before; none before the first."""
-    chosen = {diagnostic: dict(every=2, until=None, batch="fixed", examples=32, iterations=5) | (
-        dict(count=1) if diagnostic == "sharpness" else {})}
-    config = small(optimizer, chosen, transforms=("cap_by_sharpness",), peak_lr=1e3, warmup_steps=0,
-                   transforms_args={"cap_by_sharpness": {"c": 1.0}})
+    chosen = {
+        diagnostic: dict(every=2, until=None, batch="fixed", examples=32, iterations=5)
+        | (dict(count=1) if diagnostic == "sharpness" else {})
+    }
+    config = small(
+        optimizer,
+        chosen,
+        transforms=("cap_by_sharpness",),
+        peak_lr=1e3,
+        warmup_steps=0,
+        transforms_args={"cap_by_sharpness": {"c": 1.0}},
+    )
     experiment.run(config, tmp_path / "run")
     found = {step: values[f"diag/{diagnostic}"] for step, values in measured(tmp_path / "run").items()}
-    rates = {line["step"]: line["opt/learning_rate"] for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
-             if "opt/learning_rate" in line}
+    rates = {
+        line["step"]: line["opt/learning_rate"]
+        for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
+        if "opt/learning_rate" in line
+    }
     assert sorted(found) == [0, 2, 4, 6, 8] if optimizer == "sgd" else [2, 4, 6, 8]
     for step, rate in rates.items():
         sharpness = found.get((step - 1) // 2 * 2, 0.0)

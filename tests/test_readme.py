@@ -44,8 +44,7 @@ def test_every_library_of_the_table_is_tried():
     assert len(COMING_FROM) >= 18
 
 
-@pytest.mark.parametrize("name", [*schedules.WARMUPS, *schedules.DECAYS, *schedules.RECIPES,
-                                  *transforms.TRANSFORMS])
+@pytest.mark.parametrize("name", [*schedules.WARMUPS, *schedules.DECAYS, *schedules.RECIPES, *transforms.TRANSFORMS])
 def test_every_entry_has_its_place(name):
     assert f"`{name}`" in README
 

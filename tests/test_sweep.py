@@ -5,12 +5,23 @@ import doctest
 import numpy as np
 import pytest
 
-from warmup_jax import sweep
+from warmup_jax.training import sweep
 
-BASE = {"seed": 5, "batch_size": 8, "model": {"norm": "post", "depth": 2}, "peak_lr": 0.1, "init_lr": 0.0, "end_lr": 0.0, "warmup_steps": None,
-        "label_smoothing": 0.0, "optimizer_args": {"momentum": 0.9, "nesterov": False, "clip_norm": None},
-        "warmup_args": {}, "schedule_args": {"boundaries": (3, 5), "factor": 0.1}, "recipe_args": {},
-        "transforms_args": {"warmup_until": {"metric": "error", "threshold": 0.8}}}
+BASE = {
+    "seed": 5,
+    "batch_size": 8,
+    "model": {"norm": "post", "depth": 2},
+    "peak_lr": 0.1,
+    "init_lr": 0.0,
+    "end_lr": 0.0,
+    "warmup_steps": None,
+    "label_smoothing": 0.0,
+    "optimizer_args": {"momentum": 0.9, "nesterov": False, "clip_norm": None},
+    "warmup_args": {},
+    "schedule_args": {"boundaries": (3, 5), "factor": 0.1},
+    "recipe_args": {},
+    "transforms_args": {"warmup_until": {"metric": "error", "threshold": 0.8}},
+}
 
 
 def expand(**axes):
@@ -31,7 +42,10 @@ def test_static_names_are_outermost_and_each_of_their_values_is_a_program():
     runs = expand(warmup_steps=(0, 3), norm=("post", "pre"), nesterov=(True,))
     assert runs == [{"norm": n, "nesterov": True, "warmup_steps": w} for n in ("post", "pre") for w in (0, 3)]
     programs = sweep.programs(BASE, runs)
-    assert programs == [({"norm": "post", "nesterov": True}, range(2)), ({"norm": "pre", "nesterov": True}, range(2, 4))]
+    assert programs == [
+        ({"norm": "post", "nesterov": True}, range(2)),
+        ({"norm": "pre", "nesterov": True}, range(2, 4)),
+    ]
     changed = sweep.assign(BASE, runs[2])
     assert changed["model"]["norm"] == "pre" and changed["optimizer_args"]["nesterov"] is True
     assert sweep.assign(BASE, expand(batch_size=(16,))[0])["batch_size"] == 16
@@ -81,18 +95,21 @@ def test_groups_cover_every_run_once():
     assert [list(group) for group in sweep.groups(range(1, 6), 2)] == [[1, 2], [3, 4], [5]]
 
 
-@pytest.mark.parametrize("axes, named", [
-    ({"num_steps": (8, 16)}, "unknown knob to sweep 'num_steps'"),
-    ({"norm": ()}, "sweep.norm must be a non-empty tuple"),
-    ({"peak_rl": (0.1,)}, "did you mean 'peak_lr'"),
-    ({"peak_lr": ()}, "non-empty"),
-    ({"peak_lr": 0.1}, "non-empty tuple, got 0.1"),
-    ({"peak_lr": (0.1, "x")}, "floats, got 'x'"),
-    ({"warmup_steps": (0, 2.5)}, "ints, got 2.5"),
-    ({"seeds": 0}, "got 0"),
-    ({"seeds": (0, 1)}, r"got \(0, 1\)"),
-    ({"seed": (0, 1)}, "sweep.seeds"),
-])
+@pytest.mark.parametrize(
+    "axes, named",
+    [
+        ({"num_steps": (8, 16)}, "unknown knob to sweep 'num_steps'"),
+        ({"norm": ()}, "sweep.norm must be a non-empty tuple"),
+        ({"peak_rl": (0.1,)}, "did you mean 'peak_lr'"),
+        ({"peak_lr": ()}, "non-empty"),
+        ({"peak_lr": 0.1}, "non-empty tuple, got 0.1"),
+        ({"peak_lr": (0.1, "x")}, "floats, got 'x'"),
+        ({"warmup_steps": (0, 2.5)}, "ints, got 2.5"),
+        ({"seeds": 0}, "got 0"),
+        ({"seeds": (0, 1)}, r"got \(0, 1\)"),
+        ({"seed": (0, 1)}, "sweep.seeds"),
+    ],
+)
 def test_bad_input_names_the_culprit(axes, named):
     with pytest.raises(ValueError, match=named):
         expand(**axes)

@@ -7,57 +7,64 @@ from pathlib import Path
 
 import pytest
 
-from warmup_jax import logs
+from warmup_jax.workdir import logs
 
 ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/resnet_warmup.py"
 TRANSLATE = "--config=configs/transformer_warmup.py"
 
 
-@pytest.mark.parametrize("args, named", [
-    (["--config=configs/resnet.py"], "configs/resnet.py"),
-    ([], "--config is missing"),
-    ([CONFIG + ":digit"], "unknown or repeated argument 'digit'"),
-    ([CONFIG, "--config.peak_rl=0.1"], "unknown config key 'peak_rl'; did you mean 'peak_lr'"),
-    ([CONFIG, "--config.model.dept=8"], "unknown config key in model 'dept'; did you mean 'depth'"),
-    ([CONFIG, "--config.peak_rl=None"], "did you mean 'peak_lr'"),
-    ([CONFIG, "--config.num_steps=many"], "many"),
-    ([CONFIG, "--config.num_steps=1.5"], "1.5"),
-    ([CONFIG, "--config.peak_lr=fast"], "fast"),
-    ([CONFIG, "--confg.peak_lr=1"], "confg"),
-    ([CONFIG, "stray"], "'stray'"),
-    ([CONFIG, "--config.dataset.name=digitz"], "did you mean 'digits'"),
-    ([CONFIG, "--config.model.name=resnett"], "did you mean 'resnet'"),
-    ([CONFIG, "--config.model.depth=21"], "depth=21"),
-    ([CONFIG, "--config.optimizer=sdg"], "did you mean 'sgd'"),
-    ([CONFIG, "--config.schedule=cosin"], "did you mean 'cosine'"),
-    ([CONFIG, "--config.warmup=linaer"], "did you mean 'linear'"),
-    ([CONFIG, "--config.warmup_epochs=2"], "warmup_epochs=2.0, sweep.warmup_steps=(0, 50)"),
-    ([CONFIG, "--config.num_epochs=2"], "num_steps=200, num_epochs=2.0"),
-    ([CONFIG, "--config.batch_size=1438"], "batch_size=1438 is larger than the training data (1437 examples)"),
-    ([CONFIG, "--config.batch_size=0"], "batch_size must be above 0, got 0"),
-    ([CONFIG, "--config.num_steps=-3"], "num_steps must be above 0, got -3"),
-    ([CONFIG, "--config.sweep.peak_lr=()"], "sweep.peak_lr"),
-    ([CONFIG, "--config.warmup_args.exponent=2.0"], "unknown argument 'exponent'"),
-    ([CONFIG, "--config.optimizer_args.momentum=fast"], "momentum=fast"),
-    ([CONFIG, "--config.optimiser_args.momentum=0.5"], "did you mean 'optimizer_args'"),
-    ([CONFIG, "--config.transforms=('warmup_untill',)"], "did you mean 'warmup_until'"),
-    ([CONFIG, "--config.recipe=gtp"], "did you mean 'gpt'"),
-    ([CONFIG, "--config.transforms=('cap_by_sharpness',)", "--config.transforms_args.cap_by_sharpness.c=2.0"],
-     "this one: nothing"),
-    ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
-    ([CONFIG, "--config.sweep.num_steps=(1,2)"], "unknown knob to sweep 'num_steps'"),
-    ([CONFIG, "--config.sweep.form=('cifar','cifer')"], "form='cifer'"),
-    ([CONFIG, "--config.sweep.batch_size=(8,0)"], "batch_size must be above 0, got 0"),
-    ([TRANSLATE, "--config.model.heads=3"], "heads=3"),
-    ([TRANSLATE, "--config.sweep.norm=('post','before')"], "norm='before'"),
-    ([TRANSLATE, "--config.dataset.source_length=2000"],
-     "source length of input_shape=2000; allowed: at most max_positions=1024"),
-    ([TRANSLATE, "--config.dataset.tokenizer=words"], "tokenizer"),
-    ([TRANSLATE, "--config.decoding.beams=0"], "beams must be above 0, got 0"),
-    ([TRANSLATE, "--config.decoding.name=beem"], "did you mean 'beam'"),
-    ([TRANSLATE + ":norm=before"], "'norm=before'"),
-])
+@pytest.mark.parametrize(
+    "args, named",
+    [
+        (["--config=configs/resnet.py"], "configs/resnet.py"),
+        ([], "--config is missing"),
+        ([CONFIG + ":digit"], "unknown or repeated argument 'digit'"),
+        ([CONFIG, "--config.peak_rl=0.1"], "unknown config key 'peak_rl'; did you mean 'peak_lr'"),
+        ([CONFIG, "--config.model.dept=8"], "unknown config key in model 'dept'; did you mean 'depth'"),
+        ([CONFIG, "--config.peak_rl=None"], "did you mean 'peak_lr'"),
+        ([CONFIG, "--config.num_steps=many"], "many"),
+        ([CONFIG, "--config.num_steps=1.5"], "1.5"),
+        ([CONFIG, "--config.peak_lr=fast"], "fast"),
+        ([CONFIG, "--confg.peak_lr=1"], "confg"),
+        ([CONFIG, "stray"], "'stray'"),
+        ([CONFIG, "--config.dataset.name=digitz"], "did you mean 'digits'"),
+        ([CONFIG, "--config.model.name=resnett"], "did you mean 'resnet'"),
+        ([CONFIG, "--config.model.depth=21"], "depth=21"),
+        ([CONFIG, "--config.optimizer=sdg"], "did you mean 'sgd'"),
+        ([CONFIG, "--config.schedule=cosin"], "did you mean 'cosine'"),
+        ([CONFIG, "--config.warmup=linaer"], "did you mean 'linear'"),
+        ([CONFIG, "--config.warmup_epochs=2"], "warmup_epochs=2.0, sweep.warmup_steps=(0, 50)"),
+        ([CONFIG, "--config.num_epochs=2"], "num_steps=200, num_epochs=2.0"),
+        ([CONFIG, "--config.batch_size=1438"], "batch_size=1438 is larger than the training data (1437 examples)"),
+        ([CONFIG, "--config.batch_size=0"], "batch_size must be above 0, got 0"),
+        ([CONFIG, "--config.num_steps=-3"], "num_steps must be above 0, got -3"),
+        ([CONFIG, "--config.sweep.peak_lr=()"], "sweep.peak_lr"),
+        ([CONFIG, "--config.warmup_args.exponent=2.0"], "unknown argument 'exponent'"),
+        ([CONFIG, "--config.optimizer_args.momentum=fast"], "momentum=fast"),
+        ([CONFIG, "--config.optimiser_args.momentum=0.5"], "did you mean 'optimizer_args'"),
+        ([CONFIG, "--config.transforms=('warmup_untill',)"], "did you mean 'warmup_until'"),
+        ([CONFIG, "--config.recipe=gtp"], "did you mean 'gpt'"),
+        (
+            [CONFIG, "--config.transforms=('cap_by_sharpness',)", "--config.transforms_args.cap_by_sharpness.c=2.0"],
+            "this one: nothing",
+        ),
+        ([CONFIG, "--workdir=/proc/nowhere"], "/proc/nowhere"),
+        ([CONFIG, "--config.sweep.num_steps=(1,2)"], "unknown knob to sweep 'num_steps'"),
+        ([CONFIG, "--config.sweep.form=('cifar','cifer')"], "form='cifer'"),
+        ([CONFIG, "--config.sweep.batch_size=(8,0)"], "batch_size must be above 0, got 0"),
+        ([TRANSLATE, "--config.model.heads=3"], "heads=3"),
+        ([TRANSLATE, "--config.sweep.norm=('post','before')"], "norm='before'"),
+        (
+            [TRANSLATE, "--config.dataset.source_length=2000"],
+            "source length of input_shape=2000; allowed: at most max_positions=1024",
+        ),
+        ([TRANSLATE, "--config.dataset.tokenizer=words"], "tokenizer"),
+        ([TRANSLATE, "--config.decoding.beams=0"], "beams must be above 0, got 0"),
+        ([TRANSLATE, "--config.decoding.name=beem"], "did you mean 'beam'"),
+        ([TRANSLATE + ":norm=before"], "'norm=before'"),
+    ],
+)
 def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
     workdir = [] if any(arg.startswith("--workdir") for arg in args) else [f"--workdir={tmp_path / 'run'}"]
     answer = train(*args, *workdir)
@@ -70,8 +77,9 @@ def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
 
 def test_a_dataset_that_is_not_on_disk_says_at_once_what_to_do(train, tmp_path):
     begin = time.monotonic()
-    answer = train(CONFIG + ":cifar10", f"--config.dataset.data_dir={tmp_path / 'nothing'}",
-                   f"--workdir={tmp_path / 'run'}")
+    answer = train(
+        CONFIG + ":cifar10", f"--config.dataset.data_dir={tmp_path / 'nothing'}", f"--workdir={tmp_path / 'run'}"
+    )
     assert answer.returncode == 2 and answer.stderr.count("\n") == 1
     assert str(tmp_path / "nothing") in answer.stderr
     assert "python -m warmup_jax.data prepare cifar10" in answer.stderr
@@ -85,19 +93,33 @@ def test_a_workdir_that_cannot_be_written_is_named(train, tmp_path):
 
 
 def test_none_unsets_a_value_and_another_unit_takes_its_place(train, tmp_path):
-    answer = train(CONFIG + ":smoke", "--config.sweep.warmup_steps=None", "--config.warmup_epochs=0.1",
-                   "--config.model.width=0.25", f"--workdir={tmp_path / 'run'}")
+    answer = train(
+        CONFIG + ":smoke",
+        "--config.sweep.warmup_steps=None",
+        "--config.warmup_epochs=0.1",
+        "--config.model.width=0.25",
+        f"--workdir={tmp_path / 'run'}",
+    )
     assert answer.returncode == 0, answer.stderr
     assert "run" in answer.stdout
 
 
 def test_arguments_of_components_are_given_on_the_command_line(train, tmp_path):
-    answer = train(CONFIG + ":smoke", "--config.model.width=0.25", "--config.sweep.warmup_steps=None",
-                   "--config.warmup_steps=0", "--config.optimizer_args.momentum=0", "--config.transforms=('warmup_until',)",
-                   "--config.transforms_args.warmup_until.metric=error", "--config.schedule=constant",
-                   "--config.schedule_args.exponent=None", "--config.transforms_args.warmup_until.threshold=-1.0",
-                   "--config.transforms_args.warmup_until.low=0.25", "--config.transforms_args.warmup_until.high=1.0",
-                   f"--workdir={tmp_path / 'run'}")
+    answer = train(
+        CONFIG + ":smoke",
+        "--config.model.width=0.25",
+        "--config.sweep.warmup_steps=None",
+        "--config.warmup_steps=0",
+        "--config.optimizer_args.momentum=0",
+        "--config.transforms=('warmup_until',)",
+        "--config.transforms_args.warmup_until.metric=error",
+        "--config.schedule=constant",
+        "--config.schedule_args.exponent=None",
+        "--config.transforms_args.warmup_until.threshold=-1.0",
+        "--config.transforms_args.warmup_until.low=0.25",
+        "--config.transforms_args.warmup_until.high=1.0",
+        f"--workdir={tmp_path / 'run'}",
+    )
     assert answer.returncode == 0, answer.stderr
     rates = [line.get("opt/learning_rate") for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")]
     assert [rate for rate in rates if rate is not None] == [0.5] * 4
@@ -105,8 +127,17 @@ def test_arguments_of_components_are_given_on_the_command_line(train, tmp_path):
 
 def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):
     answer = subprocess.run(
-        [sys.executable, ROOT / "train.py", f"--config={ROOT}/configs/resnet_warmup.py:smoke",
-         "--config.model.width=0.25"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        [
+            sys.executable,
+            ROOT / "train.py",
+            f"--config={ROOT}/configs/resnet_warmup.py:smoke",
+            "--config.model.width=0.25",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     workdir = answer.stdout.splitlines()[0].removeprefix("workdir: ")
     assert workdir.startswith("runs/resnet_warmup-")
     assert (tmp_path / workdir / "summary.json").exists()

@@ -8,17 +8,19 @@ import numpy as np
 import optax
 import pytest
 
-from warmup_jax import optimizers, schedules, sweep, train_step
+from warmup_jax import optimizers, schedules
 from warmup_jax.losses import LOSSES
-from warmup_jax.train_step import NEVER, Knobs, Program
+from warmup_jax.training import sweep, train_step
+from warmup_jax.training.train_step import NEVER, Knobs, Program
 
 FEATURES, CLASSES, BATCH = 4, 3, 8
 SGD = dict(momentum=0.9, nesterov=False, weight_decay=0.01)
 
 
 def linear_init(key):
-    return {"head": {"kernel": jax.random.normal(key, (FEATURES, CLASSES)), "bias": jnp.zeros(CLASSES)}}, \
-        {"seen": jnp.zeros(())}
+    return {"head": {"kernel": jax.random.normal(key, (FEATURES, CLASSES)), "bias": jnp.zeros(CLASSES)}}, {
+        "seen": jnp.zeros(())
+    }
 
 
 def linear_apply(params, stats, inputs, *, train, key):
@@ -27,25 +29,49 @@ def linear_apply(params, stats, inputs, *, train, key):
 
 
 def optimizer(knobs):
-    rate = schedules.combine(schedules.linear_warmup(knobs.warmup_steps), schedules.constant_decay(),
-                             peak_lr=knobs.peak_lr, num_steps=knobs.num_steps)
+    rate = schedules.combine(
+        schedules.linear_warmup(knobs.warmup_steps),
+        schedules.constant_decay(),
+        peak_lr=knobs.peak_lr,
+        num_steps=knobs.num_steps,
+    )
     return optimizers.build("sgd", dict(SGD) | knobs.optimizer_args, rate)
 
 
-PROGRAM = Program(init=linear_init, apply=linear_apply, optimizer=optimizer, loss=LOSSES["cross_entropy"].each,
-                  prepare=lambda arrays, batch, key, train: batch, diagnostics={})
+PROGRAM = Program(
+    init=linear_init,
+    apply=linear_apply,
+    optimizer=optimizer,
+    loss=LOSSES["cross_entropy"].each,
+    prepare=lambda arrays, batch, key, train: batch,
+    diagnostics={},
+)
 
 
 def knobs(peak_lr=0.5, warmup_steps=4, seed=0, label_smoothing=0.0):
     zero = np.float32(0)
-    return Knobs(np.uint32(seed), np.float32(peak_lr), zero, zero, np.int32(warmup_steps), np.int32(10),
-                 np.float32(label_smoothing), {"momentum": np.float32(0.9)}, {}, {}, {}, {})
+    return Knobs(
+        np.uint32(seed),
+        np.float32(peak_lr),
+        zero,
+        zero,
+        np.int32(warmup_steps),
+        np.int32(10),
+        np.float32(label_smoothing),
+        {"momentum": np.float32(0.9)},
+        {},
+        {},
+        {},
+        {},
+    )
 
 
 def batch(step=0):
     keys = jax.random.split(jax.random.key(step))
-    return {"inputs": jax.random.normal(keys[0], (BATCH, FEATURES)),
-            "labels": jax.random.randint(keys[1], (BATCH,), 0, CLASSES)}
+    return {
+        "inputs": jax.random.normal(keys[0], (BATCH, FEATURES)),
+        "labels": jax.random.randint(keys[1], (BATCH,), 0, CLASSES),
+    }
 
 
 def stacked(count):
@@ -53,9 +79,10 @@ def stacked(count):
 
 
 def chunk(knobs_R, states, first, length, batches=None):
-    batches = batches if batches is not None else jax.tree.map(lambda x: x[first:first + length], stacked(8))
+    batches = batches if batches is not None else jax.tree.map(lambda x: x[first : first + length], stacked(8))
     return jax.jit(partial(train_step.train_chunk, PROGRAM))(
-        knobs_R, states, {}, batches, np.arange(first, first + length, dtype=np.int32), jax.random.key(9), {})
+        knobs_R, states, {}, batches, np.arange(first, first + length, dtype=np.int32), jax.random.key(9), {}
+    )
 
 
 def start(*runs):
@@ -83,7 +110,7 @@ def test_two_updates_by_hand():
         assert float(metrics["train/loss"][0]) == pytest.approx(-(targets * np.log(probs)).sum(-1).mean(), rel=1e-5)
         assert float(metrics["train/accuracy"][0]) == (logits.argmax(-1) == labels).mean()
         assert float(metrics["opt/learning_rate"][0]) == pytest.approx(rate, rel=1e-6)
-        norm = np.sqrt((gradient ** 2).sum() + (bias_gradient ** 2).sum())
+        norm = np.sqrt((gradient**2).sum() + (bias_gradient**2).sum())
         assert float(metrics["opt/grad_norm"][0]) == pytest.approx(norm, rel=1e-5)
         velocity = gradient + 0.01 * kernel + 0.9 * velocity
         bias_velocity = bias_gradient + 0.9 * bias_velocity
@@ -95,7 +122,8 @@ def test_two_updates_by_hand():
 
 def test_nothing_lies_between_the_arithmetic_of_an_update_and_the_state():
     jaxpr, shapes = jax.make_jaxpr(partial(train_step.train_step, PROGRAM), return_shape=True)(
-        *start(knobs()), batch(), {})
+        *start(knobs()), batch(), {}
+    )
     outputs = jax.tree.unflatten(jax.tree.structure(shapes), jaxpr.jaxpr.outvars)
     made_by = {var: equation.primitive.name for equation in jaxpr.jaxpr.eqns for var in equation.outvars}
     for var in jax.tree.leaves((outputs[0].params, outputs[0].opt_state)):
@@ -107,8 +135,9 @@ def test_a_chunk_is_its_steps():
     together, metrics = chunk(runs, states, 0, 6)
     for step in range(6):
         states, alone = chunk(runs, states, step, 1)
-        assert_equal({k: v[:, 0] for k, v in alone.items()}, {k: v[:, step] for k, v in metrics.items()},
-                     rtol=1e-5, atol=1e-6)
+        assert_equal(
+            {k: v[:, 0] for k, v in alone.items()}, {k: v[:, step] for k, v in metrics.items()}, rtol=1e-5, atol=1e-6
+        )
     assert_equal(states, together, rtol=1e-5, atol=1e-6)
 
 
@@ -117,10 +146,12 @@ def test_a_lane_is_that_run_alone():
     together, metrics = chunk(*start(*each), 0, 6)
     for lane, one in enumerate(each):
         alone, alone_metrics = chunk(*start(one), 0, 6)
-        assert_equal(jax.tree.map(lambda x: x[lane], together), jax.tree.map(lambda x: x[0], alone),
-                     rtol=1e-5, atol=1e-6)
-        assert_equal({k: v[lane] for k, v in metrics.items()}, {k: v[0] for k, v in alone_metrics.items()},
-                     rtol=1e-5, atol=1e-6)
+        assert_equal(
+            jax.tree.map(lambda x: x[lane], together), jax.tree.map(lambda x: x[0], alone), rtol=1e-5, atol=1e-6
+        )
+        assert_equal(
+            {k: v[lane] for k, v in metrics.items()}, {k: v[0] for k, v in alone_metrics.items()}, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_divergence_is_recorded_and_leaves_other_lanes_alone():
@@ -156,14 +187,23 @@ def test_a_diverged_network_predicts_nothing_right():
 
 def test_every_knob_value_runs_the_same_program():
     count = 0
+
     def counted(*args):
         nonlocal count
         count += 1
         return train_step.train_chunk(PROGRAM, *args)
+
     compiled = jax.jit(counted)
     for one in (knobs(), knobs(0.1, 0), knobs(7.0, 100, 5, 0.2)):
         runs, states = start(one)
         for step in range(3):
-            states, _ = compiled(runs, states, {}, jax.tree.map(lambda x: x[:1], stacked(1)),
-                                 np.array([step], np.int32), jax.random.key(0), {})
+            states, _ = compiled(
+                runs,
+                states,
+                {},
+                jax.tree.map(lambda x: x[:1], stacked(1)),
+                np.array([step], np.int32),
+                jax.random.key(0),
+                {},
+            )
     assert count == 1

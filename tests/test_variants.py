@@ -6,7 +6,8 @@ import pytest
 from toysets import REAL
 
 from configs import lm_warmup, resnet_warmup, transformer_warmup
-from warmup_jax import experiment, job, logs
+from warmup_jax.training import experiment, program
+from warmup_jax.workdir import logs
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -29,7 +30,8 @@ def translated(tmp_path_factory):
 def test_a_translation_is_trained_and_scored(translated):
     _, workdir, summary = translated
     assert [run["label"] for run in summary["runs"]] == [
-        f"norm={norm}, warmup_steps={steps}" for norm in ("post", "pre") for steps in (0, 200)]
+        f"norm={norm}, warmup_steps={steps}" for norm in ("post", "pre") for steps in (0, 200)
+    ]
     lines = logs.read_lines(workdir / "metrics.jsonl")
     trained = [line for line in lines if "train/tokens" in line]
     assert len(trained) == 4 * 4 and all(60 < line["train/tokens"] <= 4 * 32 for line in trained)
@@ -45,7 +47,7 @@ def test_a_translation_is_trained_and_scored(translated):
 
 def test_a_static_axis_is_a_program_for_each_of_its_values(translated):
     config, workdir, _ = translated
-    plans = [group.plan for group in job.set_up(config).groups]
+    plans = [group.plan for group in program.set_up(config).groups]
     assert [plan.config["model"]["norm"] for plan in plans] == ["post", "post", "pre", "pre"]
     assert plans[0] is plans[1] and plans[2] is plans[3] and plans[0] is not plans[2]
     assert {path.name for path in (workdir / "checkpoints").iterdir()} == {f"runs_{run}-{run}" for run in range(4)}
@@ -57,7 +59,10 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(translated, monkeypatch):
 
     def other_vocabulary(config):
         job = original(config)
-        return job._replace(dataset=job.dataset._replace(texts=job.dataset.texts._replace(fingerprint="another")))
+        return program._replace(
+            dataset=program.dataset._replace(texts=program.dataset.texts._replace(fingerprint="another"))
+        )
+
     monkeypatch.setattr(experiment, "set_up", other_vocabulary)
     with pytest.raises(experiment.UserError, match="trained with the vocabulary .* and the data now give another"):
         experiment.run(config, workdir)
@@ -86,8 +91,8 @@ def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tm
     try:
         for little, options in ((True, {}), (False, {"xla_backend_optimization_level": 2})):
             jax.config.update(flag, little)
-            assert job.compilation(config["model"]) == options
-            assert job.compilation(config["model"] | {"width": 256}) == {}
+            assert program.compilation(config["model"]) == options
+            assert program.compilation(config["model"] | {"width": 256}) == {}
             experiment.run(config, tmp_path / str(little))
             lines = logs.read_lines(tmp_path / str(little) / "metrics.jsonl")
             losses.append([line["train/loss"] for line in lines if "train/loss" in line])
@@ -99,13 +104,18 @@ def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tm
 
 def test_options_of_compilation_reach_the_programs(tmp_path, monkeypatch):
     config = lm_warmup.get_config("smoke").to_dict()
-    monkeypatch.setattr(job, "compilation", lambda model: {"no_such_option": 1})
+    monkeypatch.setattr(program, "compilation", lambda model: {"no_such_option": 1})
     with pytest.raises(Exception, match="no_such_option"):
         experiment.run(config, tmp_path / "run")
 
 
-@pytest.mark.parametrize("family, arg, name", [
-    (transformer_warmup, "multi30k,smoke", "multi30k_translate"), (lm_warmup, "shakespeare,smoke", "tiny_shakespeare")])
+@pytest.mark.parametrize(
+    "family, arg, name",
+    [
+        (transformer_warmup, "multi30k,smoke", "multi30k_translate"),
+        (lm_warmup, "shakespeare,smoke", "tiny_shakespeare"),
+    ],
+)
 def test_prepared_texts_are_trained_on(family, arg, name, array_cache, tmp_path):
     if not (REAL / name).is_dir():
         pytest.skip(f"no prepared {name} in {REAL}")
@@ -129,6 +139,7 @@ def test_cifar10_runs_alike_from_device_and_from_stream(real_cifar10, tmp_path):
 def toy_imagenet(write_set, encode):
     """Pictures of several sizes under ImageNet's name."""
     import tensorflow_datasets as tfds
+
     generator = np.random.default_rng(0)
 
     def examples(count):
@@ -136,9 +147,13 @@ def toy_imagenet(write_set, encode):
             pixels = generator.integers(0, 256, (*generator.integers(60, 90, 2), 3), dtype=np.uint8)
             yield {"image": encode(pixels), "label": number % 10, "file_name": f"{number}.png"}
 
-    features = tfds.features.FeaturesDict({
-        "image": tfds.features.Image(encoding_format="png"), "file_name": tfds.features.Text(),
-        "label": tfds.features.ClassLabel(num_classes=10)})
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="png"),
+            "file_name": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        }
+    )
     splits = {"train": list(examples(40)), "validation": list(examples(10))}
     return write_set(features, splits, name="imagenet2012", version="5.1.0")
 
@@ -147,8 +162,11 @@ def test_imagenet_runs_on_pictures_of_any_size(toy_imagenet, array_cache, tmp_pa
     config = smoke("imagenet,smoke", toy_imagenet, image_size=32, workers=0)
     summary = experiment.run(config, tmp_path / "run")
     assert summary["runs"][0]["steps"] == 4
-    rates = [line["opt/learning_rate"] for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
-             if "opt/learning_rate" in line]
+    rates = [
+        line["opt/learning_rate"]
+        for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
+        if "opt/learning_rate" in line
+    ]
     # Five epochs of 40 pictures in batches of 8 are 25 updates from 0.1 to the rate for 1024 pictures, 0.4.
     expected = [0.1 + 0.3 * (t + 1) / 25 for t in range(4)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)

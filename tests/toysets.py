@@ -45,8 +45,10 @@ def write_pairs(write_set):
 
     def write(train, test, features=None, last="test", **options):
         features = features or tfds.features.Translation(languages=("de", "en"))
-        splits = {split: [{"de": german, "en": english} for german, english in pairs]
-                  for split, pairs in (("train", train), (last, test))}
+        splits = {
+            split: [{"de": german, "en": english} for german, english in pairs]
+            for split, pairs in (("train", train), (last, test))
+        }
         return write_set(features, splits, name="pairs", **options)
 
     return write
@@ -139,10 +141,7 @@ def write_toy(write_set, encode):
             image = generator.integers(0, 256, (size, *shape), dtype=np.uint8)
             label = generator.integers(0, 4, size)
             arrays[split] = image, label
-            splits[split] = [
-                {"note": "x", "picture": encode(one), "kind": kind}
-                for one, kind in zip(image, label)
-            ]
+            splits[split] = [{"note": "x", "picture": encode(one), "kind": kind} for one, kind in zip(image, label)]
         return write_set(features, splits, **options), arrays
 
     return write

@@ -15,6 +15,7 @@ class Loss(NamedTuple):
     uninformed: (label frequencies [K], s) -> the mean loss of the best prediction that ignores the input. A
       model that does not get below it has learned nothing of its inputs.
     """
+
     each: Callable
     uninformed: Callable
 

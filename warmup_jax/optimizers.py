@@ -34,12 +34,14 @@ def muon_dimensions(params):
     (Jordan et al., Muon, 2024). Convolution kernels are HWIO; kernels of layers
     that are stacked for a scan, [N, inputs, outputs], are a matrix each.
     """
+
     def dimensions(path, leaf):
         layer, name = path[0].key, path[-1].key
         if name != "kernel" or layer in ("stem", "head") or leaf.ndim < 2:
             return None
         inputs = tuple(range(1 if layer in STACKED else 0, leaf.ndim - 1))
         return optax.contrib.MuonDimensionNumbers(reduction_axis=inputs, output_axis=leaf.ndim - 1)
+
     return jax.tree.map_with_path(dimensions, params)
 
 
@@ -50,57 +52,56 @@ def none(rate: Transform, mask: Mask, *, weight_decay) -> Transform:
 
 def sgd(rate: Transform, mask: Mask, *, momentum, nesterov: bool, weight_decay) -> Transform:
     """SGD with (Nesterov) momentum; weight decay is added to the gradient (L2)."""
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
-                       optax.trace(momentum, nesterov), rate)
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask), optax.trace(momentum, nesterov), rate)
 
 
 def adam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient (L2)."""
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
-                       optax.scale_by_adam(beta1, beta2, eps), rate)
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask), optax.scale_by_adam(beta1, beta2, eps), rate)
 
 
 def adamw(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
     """AdamW (Loshchilov and Hutter 2019); decoupled weight decay, times the learning rate."""
-    return optax.chain(optax.scale_by_adam(beta1, beta2, eps),
-                       optax.add_decayed_weights(weight_decay, mask), rate)
+    return optax.chain(optax.scale_by_adam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
 def radam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
     """Rectified Adam (Liu et al. 2020), momentum SGD until rho exceeds 5; decoupled decay."""
-    return optax.chain(optax.scale_by_radam(beta1, beta2, eps),
-                       optax.add_decayed_weights(weight_decay, mask), rate)
+    return optax.chain(optax.scale_by_radam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
 def adabelief(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
     """AdaBelief (Zhuang et al. 2020); decoupled weight decay."""
-    return optax.chain(optax.scale_by_belief(beta1, beta2, eps),
-                       optax.add_decayed_weights(weight_decay, mask), rate)
+    return optax.chain(optax.scale_by_belief(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
 def lamb(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
     """LAMB (You et al. 2020); the decay enters the update before its trust ratio."""
-    return optax.chain(optax.scale_by_adam(beta1, beta2, eps),
-                       optax.add_decayed_weights(weight_decay, mask),
-                       optax.scale_by_trust_ratio(), rate)
+    return optax.chain(
+        optax.scale_by_adam(beta1, beta2, eps),
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.scale_by_trust_ratio(),
+        rate,
+    )
 
 
-def lars(rate: Transform, mask: Mask, *, momentum, nesterov: bool, trust_coefficient, eps,
-         weight_decay) -> Transform:
+def lars(rate: Transform, mask: Mask, *, momentum, nesterov: bool, trust_coefficient, eps, weight_decay) -> Transform:
     """LARS (You et al. 2017); biases and normalisation have no trust ratio.
 
     The momentum accumulates updates that already carry their learning rate.
     """
     trust_ratio = optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
-    return optax.chain(optax.add_decayed_weights(weight_decay, mask),
-                       optax.masked(trust_ratio, mask), rate,
-                       optax.trace(momentum, nesterov))
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.masked(trust_ratio, mask),
+        rate,
+        optax.trace(momentum, nesterov),
+    )
 
 
 def lion(rate: Transform, mask: Mask, *, beta1, beta2, weight_decay) -> Transform:
     """Lion (Chen et al. 2023); decoupled weight decay."""
-    return optax.chain(optax.scale_by_lion(beta1, beta2),
-                       optax.add_decayed_weights(weight_decay, mask), rate)
+    return optax.chain(optax.scale_by_lion(beta1, beta2), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
 def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_decay) -> Transform:
@@ -111,8 +112,13 @@ def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_dec
     """
     directions = optax.contrib.muon(
         learning_rate=-1.0,  # the sign and the rate come from `rate`
-        beta=momentum, adam_b1=beta1, adam_b2=beta2, eps=eps, consistent_rms=0.2,
-        muon_weight_dimension_numbers=muon_dimensions)
+        beta=momentum,
+        adam_b1=beta1,
+        adam_b2=beta2,
+        eps=eps,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=muon_dimensions,
+    )
     return optax.chain(directions, optax.add_decayed_weights(weight_decay, mask), rate)
 
 
@@ -134,15 +140,25 @@ OPTIMIZERS = {
 # onto the finished updates.
 PLACES = {
     "clip_by_global_norm_warmup": "gradient",
-    "scale_by_rectified_adam": "gradient", "scale_by_gi_adam": "gradient", "scale_by_adam_frozen": "gradient",
-    "scale_by_recorded_learning_rate": "rate", "cap_by_sharpness": "rate",
-    "scale_by_warmup": "update", "warmup_until": "update", "limit_relative_update": "update",
+    "scale_by_rectified_adam": "gradient",
+    "scale_by_gi_adam": "gradient",
+    "scale_by_adam_frozen": "gradient",
+    "scale_by_recorded_learning_rate": "rate",
+    "cap_by_sharpness": "rate",
+    "scale_by_warmup": "update",
+    "warmup_until": "update",
+    "limit_relative_update": "update",
 }
 
 
-def build(optimizer: str, args: Mapping[str, Any], schedule: schedules.Schedule, names: Iterable[str] = (),
-          transforms_args: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-          factor: schedules.Schedule | None = None) -> Transform:
+def build(
+    optimizer: str,
+    args: Mapping[str, Any],
+    schedule: schedules.Schedule,
+    names: Iterable[str] = (),
+    transforms_args: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    factor: schedules.Schedule | None = None,
+) -> Transform:
     """The chain of a config: clipping, transformations of gradients, the optimizer, those of updates.
 
     Args:
@@ -165,10 +181,13 @@ def build(optimizer: str, args: Mapping[str, Any], schedule: schedules.Schedule,
     placed = {"gradient": [], "rate": [], "update": []}
     for name in names:
         registry.lookup("transform", transforms.TRANSFORMS, name)
-        own = {arg: transforms.ramp(**value) if isinstance(value, Mapping) else value
-               for arg, value in transforms_args.get(name, {}).items()}
-        placed[PLACES[name]].append(registry.construct(
-            "transform", transforms.TRANSFORMS, name, own, schedule=schedule, factor=factor))
+        own = {
+            arg: transforms.ramp(**value) if isinstance(value, Mapping) else value
+            for arg, value in transforms_args.get(name, {}).items()
+        }
+        placed[PLACES[name]].append(
+            registry.construct("transform", transforms.TRANSFORMS, name, own, schedule=schedule, factor=factor)
+        )
     rate = placed["rate"] or [transforms.scale_by_recorded_learning_rate(schedule)]
     chain = registry.construct("optimizer", OPTIMIZERS, optimizer, args, mask=decay_mask, rate=optax.chain(*rate))
     clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]

@@ -21,8 +21,7 @@ def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
     return table[name]
 
 
-def construct(kind: str, table: Mapping[str, Callable], name: str,
-              args: Mapping[str, Any], **supplied: Any) -> Any:
+def construct(kind: str, table: Mapping[str, Callable], name: str, args: Mapping[str, Any], **supplied: Any) -> Any:
     """Calls `table[name]` with exactly the arguments that it names.
 
     Args:

@@ -50,9 +50,7 @@ def test_evaluation_covers_the_test_split_once(batch_size):
 
 def test_evaluation_is_the_same_in_both_residencies():
     resident, stream = both()
-    ours, theirs = (
-        examples(d, d.test, data.eval_batches(d, batch_size=100)) for d in (resident, stream)
-    )
+    ours, theirs = (examples(d, d.test, data.eval_batches(d, batch_size=100)) for d in (resident, stream))
     assert_equal(ours, theirs)
 
 
@@ -66,9 +64,7 @@ def test_resuming_continues_the_sequence():
 
 
 def test_workers_do_not_change_batches():
-    alone, shared = (
-        data.load(name="digits", residency="stream", workers=workers) for workers in (0, 2)
-    )
+    alone, shared = (data.load(name="digits", residency="stream", workers=workers) for workers in (0, 2))
     options = dict(seed=1, batch_size=200, start=3, stop=12)
     assert_equal(*(list(data.train_batches(d, **options)) for d in (alone, shared)))
 
@@ -86,9 +82,7 @@ def test_other_keys_than_images():
     for arrays, residency in ((tokens, "device"), (None, "stream")):
         split = data.Split(10, arrays, lambda index: {"tokens": tokens["tokens"][index]})
         dataset = data.Dataset("text", split, split, 0, (4,), residency, 0, None)
-        got = examples(
-            dataset, split, data.train_batches(dataset, seed=0, batch_size=5, start=0, stop=2)
-        )
+        got = examples(dataset, split, data.train_batches(dataset, seed=0, batch_size=5, start=0, stop=2))
         seen = np.concatenate([batch["tokens"] for batch in got])
         np.testing.assert_array_equal(np.sort(seen[:, 0]), tokens["tokens"][:, 0])
 
@@ -124,8 +118,9 @@ def test_one_training_batch_is_that_of_the_sequence():
 def test_examples_by_their_indices():
     resident, stream = both()
     index = np.array([5, 0, 359], np.int32)
-    assert_equal(examples(resident, resident.test, [data.examples(resident.test, index)]),
-                 [data.examples(stream.test, index)])
+    assert_equal(
+        examples(resident, resident.test, [data.examples(resident.test, index)]), [data.examples(stream.test, index)]
+    )
 
 
 def test_labels_are_counted_without_padding(monkeypatch):

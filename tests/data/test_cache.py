@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import cache, pictures
+from warmup_jax.data import cache
+from warmup_jax.data.images import decode
 
 
 def load(folder, **options):
@@ -17,7 +18,7 @@ def test_cache_is_written_once_and_used(write_toy, array_cache, monkeypatch, ass
     load(folder)
     entries = sorted(path.name for path in array_cache.iterdir())
     assert len(entries) == 2 and entries[0].startswith("toy-1.0.0-")
-    monkeypatch.setattr(pictures, "_decode", None)
+    monkeypatch.setattr(decode, "_decode", None)
     dataset = load(folder)
     assert_same_set(dataset.train, *arrays["train"])
     assert isinstance(dataset.train.arrays["image"], np.memmap)
@@ -37,9 +38,7 @@ class Hostile:
 
 @pytest.mark.parametrize("how", ["bit", "cut", "empty", "gone", "pickle", "other"])
 @pytest.mark.parametrize("file", ["train_image.npy", "test_label.npy", "checksums.json"])
-def test_damaged_cache_is_rebuilt(
-    write_toy, array_cache, tmp_path, monkeypatch, assert_same_set, how, file
-):
+def test_damaged_cache_is_rebuilt(write_toy, array_cache, tmp_path, monkeypatch, assert_same_set, how, file):
     monkeypatch.chdir(tmp_path)
     folder, arrays = write_toy()
     load(folder)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import crops, pictures
+from warmup_jax.data.images import decode, resize
 
 
 def load(folder, **options):
@@ -62,7 +62,7 @@ def test_threads_do_not_change_images(varied, monkeypatch):
     dataset = load(varied, image_size=16)
     expected = dataset.train.read(np.arange(12))["image"]
     for limit in (0, 10**9):
-        monkeypatch.setattr(pictures, "_THREAD_BYTES", limit)
+        monkeypatch.setattr(decode, "_THREAD_BYTES", limit)
         np.testing.assert_array_equal(dataset.train.read(np.arange(12))["image"], expected)
 
 
@@ -78,15 +78,15 @@ def test_centre_crop_is_its_definition(width, height):
     resized = image.resize((round(width * scale), round(height * scale)), Image.BILINEAR)
     left, top = (resized.width - 28) // 2, (resized.height - 28) // 2
     expected = np.asarray(resized)[top : top + 28, left : left + 28]
-    np.testing.assert_array_equal(np.asarray(crops.centre(image, 28)), expected)
+    np.testing.assert_array_equal(np.asarray(resize.centre(image, 28)), expected)
 
 
 @pytest.mark.parametrize("width, height", [(500, 375), (100, 100), (1, 1), (400, 20), (20, 400)])
 def test_random_boxes_have_the_area_and_shape_promised(width, height):
     boxes = np.array(
         [
-            crops.random_box(width, height, uniforms)
-            for uniforms in np.random.default_rng(0).random((500, crops.DRAWS))
+            resize.random_box(width, height, uniforms)
+            for uniforms in np.random.default_rng(0).random((500, resize.DRAWS))
         ]
     )
     left, top, right, bottom = boxes.T

@@ -5,23 +5,24 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import embedded
+from warmup_jax.data import builtin
 
 
 def test_digits_are_scikit_learns():
     datasets = pytest.importorskip("sklearn.datasets")
     images, labels = datasets.load_digits(return_X_y=True)
     expected = np.sort(np.c_[np.round(images * 255 / 16), labels].astype(int), axis=0)
-    parts = embedded.digits()
+    parts = builtin.digits()
     assert [len(parts[f"{part}_label"]) for part in ("train", "test")] == [1437, 360]
-    got = np.concatenate([np.c_[parts[f"{part}_image"].reshape(-1, 64), parts[f"{part}_label"]]
-                          for part in ("train", "test")])
+    got = np.concatenate(
+        [np.c_[parts[f"{part}_image"].reshape(-1, 64), parts[f"{part}_label"]] for part in ("train", "test")]
+    )
     np.testing.assert_array_equal(np.sort(got.astype(int), axis=0), expected)
     assert parts["train_image"].dtype == np.uint8 and parts["train_label"].dtype == np.int32
 
 
 def test_digits_split_is_fixed_and_stratified():
-    parts, again = embedded.digits(), embedded.digits()
+    parts, again = builtin.digits(), builtin.digits()
     np.testing.assert_array_equal(parts["train_image"], again["train_image"])
     share = np.bincount(parts["test_label"]) / np.bincount(np.r_[parts["test_label"], parts["train_label"]])
     assert np.all(abs(share - 360 / 1797) < 0.01)
@@ -29,7 +30,7 @@ def test_digits_split_is_fixed_and_stratified():
 
 def test_digits_are_read_without_scikit_learn_the_second_time(array_cache, monkeypatch):
     first = data.load(name="digits").train.arrays
-    monkeypatch.setattr(embedded, "digits", None)
+    monkeypatch.setattr(builtin, "digits", None)
     for residency in ("device", "stream"):
         found = data.load(name="digits", residency=residency).train.read(np.arange(1437))
         assert sorted(found) == ["image", "label"]
@@ -44,9 +45,7 @@ def test_digits_constants_are_those_of_the_training_pixels():
 
 
 def test_digits_residency():
-    auto, device, stream = (
-        data.load(name="digits", residency=residency) for residency in ("auto", "device", "stream")
-    )
+    auto, device, stream = (data.load(name="digits", residency=residency) for residency in ("auto", "device", "stream"))
     assert (auto.residency, device.residency, stream.residency) == ("device", "device", "stream")
     assert stream.train.arrays is None and stream.test.arrays is None
     assert auto.input_shape == (8, 8, 1) and auto.num_classes == 10
@@ -61,7 +60,7 @@ def test_digits_has_one_size():
 
 
 def test_numbers_of_training_and_test_are_disjoint_and_of_every_length():
-    train, test = embedded.numbers()
+    train, test = builtin.numbers()
     assert (len(train), len(test)) == (20_000, 500) == (len(set(train)), len(set(test)))
     assert not set(train) & set(test) and min(train) == 0 and max(train) < 10**6
     for part, least in ((train, 10), (test, 0)):
@@ -75,19 +74,20 @@ def test_numbers_of_training_and_test_are_disjoint_and_of_every_length():
 
 def test_number_words_are_num2words_own():
     num2words = pytest.importorskip("num2words").num2words
-    sets = embedded.number_words()
-    for corpus, values in zip((sets.train, sets.test), embedded.numbers()):
+    sets = builtin.number_words()
+    for corpus, values in zip((sets.train, sets.test), builtin.numbers()):
         assert corpus.size == len(values)
         for i in (0, 1, len(values) - 1):
             assert corpus.read(i, i + 1) == [tuple(num2words(int(values[i]), lang=lang) for lang in ("en", "de"))]
     words = repr(sets.test.read(0, 500) + sets.train.read(0, 500))
     assert hashlib.sha256(words.encode()).hexdigest()[:16] == "9b0642487d360bde"
-    assert embedded.number_words().train.read(0, 20_000) == sets.train.read(0, 20_000)
+    assert builtin.number_words().train.read(0, 20_000) == sets.train.read(0, 20_000)
 
 
 def test_number_words_as_a_set():
-    dataset = data.load(task="translation", name="number_words", tokenizer="bpe", vocab_size=256,
-                        source_length=64, target_length=32)
+    dataset = data.load(
+        task="translation", name="number_words", tokenizer="bpe", vocab_size=256, source_length=64, target_length=32
+    )
     assert (dataset.facts["train_pairs"], dataset.facts["test_pairs"]) == (20_000, 500)
     assert dataset.facts["padding_share"] < 0.1 and dataset.facts["unknown_tokens"] == 0
     assert dataset.facts["dropped_long"] == dataset.facts["cut_sources"] == 0
@@ -96,8 +96,9 @@ def test_number_words_as_a_set():
     assert back.texts.source_texts == dataset.texts.references
 
 
-@pytest.mark.parametrize("task, name, package",
-                         [("images", "digits", "scikit-learn"), ("translation", "number_words", "num2words")])
+@pytest.mark.parametrize(
+    "task, name, package", [("images", "digits", "scikit-learn"), ("translation", "number_words", "num2words")]
+)
 def test_without_the_package_of_a_set(task, name, package, monkeypatch):
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -110,7 +111,7 @@ def test_without_the_package_of_a_set(task, name, package, monkeypatch):
 def test_pydoc_is_the_documentation_of_this_python():
     from pydoc_data.topics import topics
 
-    sets = embedded.pydoc()
+    sets = builtin.pydoc()
     texts = [text for corpus in (sets.train, sets.test) for (text,) in corpus.read(0, corpus.size)]
     assert texts == [topics[name] for name in sorted(topics)] and sets.test.size == len(texts) // 10
     dataset = data.load(task="text", name="pydoc", length=64)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from warmup_jax.data import packing
+from warmup_jax.data.text import packing
 
 
 def lengths(size, limits, seed=0):
@@ -62,7 +62,8 @@ def test_one_each():
 def test_fill_by_hand():
     # Three sentences of 2, 3 and 1 tokens, the last one behind the first.
     layout = packing.Layout(
-        row=np.array([0, 1, 0]), segment=np.array([1, 1, 2]), starts=np.array([[0, 0, 2], [0, 0, 0]]), rows=2)
+        row=np.array([0, 1, 0]), segment=np.array([1, 1, 2]), starts=np.array([[0, 0, 2], [0, 0, 0]]), rows=2
+    )
     ids = np.array([11, 12, 21, 22, 23, 31], np.uint16)
     tokens, segments = packing.fill(ids, np.array([2, 3, 1]), layout, 0, 4)
     assert tokens.tolist() == [[11, 12, 31, 0], [21, 22, 23, 0]] and tokens.dtype == np.uint16

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax.data import pixels
+from warmup_jax.data.images import augment
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -33,8 +33,8 @@ def slow_crop_flip(image, top, left, mirrored):
 @pytest.mark.parametrize("size, height, width", [(64, 8, 8), (40, 12, 7), (1, 3, 5), (1, 1, 1)])
 def test_crop_flip_is_its_definition(size, height, width):
     key, examples = jax.random.key(size), batch(size, height, width)
-    prepare = pixels.preparation(MEAN, STD, "crop_flip")
-    expected = slow_crop_flip(examples["image"], *map(np.asarray, pixels.draws(key, size)))
+    prepare = augment.preparation(MEAN, STD, "crop_flip")
+    expected = slow_crop_flip(examples["image"], *map(np.asarray, augment.draws(key, size)))
     got = jax.jit(prepare, static_argnums=2)(examples, key, True)
     np.testing.assert_allclose(got["inputs"], expected, atol=1e-5)
     assert got["inputs"].dtype == jnp.float32
@@ -42,8 +42,8 @@ def test_crop_flip_is_its_definition(size, height, width):
 
 def test_flip_is_its_definition():
     key, examples = jax.random.key(1), batch(50)
-    _, _, mirrored = pixels.draws(key, 50)
-    got = pixels.preparation(MEAN, STD, "flip")(examples, key, True)["inputs"]
+    _, _, mirrored = augment.draws(key, 50)
+    got = augment.preparation(MEAN, STD, "flip")(examples, key, True)["inputs"]
     expected = normalised(examples["image"])
     expected[mirrored] = expected[mirrored][:, :, ::-1]
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -51,17 +51,17 @@ def test_flip_is_its_definition():
 
 def test_flip_twice_is_the_image():
     image = batch()["image"]
-    middle, all_true = jnp.full(6, pixels.PAD), jnp.ones(6, bool)
-    once, inside = pixels.crop_flip(image, middle, middle, all_true)
+    middle, all_true = jnp.full(6, augment.PAD), jnp.ones(6, bool)
+    once, inside = augment.crop_flip(image, middle, middle, all_true)
     assert inside.all()
     np.testing.assert_array_equal(once, image[:, :, ::-1])
-    np.testing.assert_array_equal(pixels.crop_flip(once, middle, middle, all_true)[0], image)
+    np.testing.assert_array_equal(augment.crop_flip(once, middle, middle, all_true)[0], image)
 
 
-@pytest.mark.parametrize("augment", pixels.AUGMENTS)
+@pytest.mark.parametrize("augment", augment.AUGMENTS)
 def test_no_augmentation_outside_training(augment):
     examples = batch()
-    got = pixels.preparation(MEAN, STD, augment)(examples, jax.random.key(0), False)
+    got = augment.preparation(MEAN, STD, augment)(examples, jax.random.key(0), False)
     np.testing.assert_allclose(got["inputs"], normalised(examples["image"]), atol=1e-5)
     np.testing.assert_array_equal(got["labels"], examples["label"])
 
@@ -69,13 +69,13 @@ def test_no_augmentation_outside_training(augment):
 def test_other_keys_pass_through():
     weight = np.arange(6.0, dtype=np.float32)
     examples = {**batch(), "weights": weight}
-    got = pixels.preparation(MEAN, STD, "crop_flip")(examples, jax.random.key(0), True)
+    got = augment.preparation(MEAN, STD, "crop_flip")(examples, jax.random.key(0), True)
     np.testing.assert_array_equal(got["weights"], weight)
     assert got.keys() == {"inputs", "labels", "weights"}
 
 
 def test_draws_cover_their_range_evenly():
-    top, left, mirrored = map(np.asarray, pixels.draws(jax.random.key(0), 16_200))
+    top, left, mirrored = map(np.asarray, augment.draws(jax.random.key(0), 16_200))
     choice = (top * 9 + left) * 2 + mirrored
     assert (top.min(), top.max(), left.min(), left.max()) == (0, 8, 0, 8)
     counts = np.bincount(choice, minlength=162)
@@ -84,13 +84,13 @@ def test_draws_cover_their_range_evenly():
 
 
 def test_draws_depend_on_the_key_alone():
-    one, same, other = (pixels.draws(jax.random.key(seed), 32) for seed in (0, 0, 1))
+    one, same, other = (augment.draws(jax.random.key(seed), 32) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(one, same))
     assert not all(np.array_equal(a, b) for a, b in zip(one, other))
 
 
 def test_jit_compiles_once_for_all_keys():
-    compiled = jax.jit(pixels.preparation(MEAN, STD, "crop_flip"), static_argnums=2)
+    compiled = jax.jit(augment.preparation(MEAN, STD, "crop_flip"), static_argnums=2)
     for seed in range(3):
         compiled(batch(seed=seed), jax.random.key(seed), True)
     assert compiled._cache_size() == 1
@@ -99,7 +99,7 @@ def test_jit_compiles_once_for_all_keys():
 def test_moments_are_numpys_and_use_10000_examples():
     image = np.random.default_rng(0).integers(0, 256, (10_300, 2, 2, 3), dtype=np.uint8)
     image[..., 1] = 7
-    mean, std = pixels.moments(lambda index: {"image": image[index]}, len(image))
+    mean, std = augment.moments(lambda index: {"image": image[index]}, len(image))
     expected = image[:10_000].reshape(-1, 3) / 255
     np.testing.assert_allclose(mean, expected.mean(0))
     np.testing.assert_allclose(std[[0, 2]], expected.std(0)[[0, 2]])
@@ -108,4 +108,4 @@ def test_moments_are_numpys_and_use_10000_examples():
 
 def test_unknown_augment():
     with pytest.raises(ValueError, match="crop_flip.*'cutout'"):
-        pixels.preparation(MEAN, STD, "cutout")
+        augment.preparation(MEAN, STD, "cutout")

@@ -15,10 +15,9 @@ import pytest
 
 from warmup_jax import data
 from warmup_jax.data import __main__ as command
-from warmup_jax.data import archives, folders
-from warmup_jax.data.known import Archive
-from warmup_jax.data.prepare import prepare
-
+from warmup_jax.data.catalog import Archive
+from warmup_jax.data.tfds import archives, paths
+from warmup_jax.data.tfds.prepare import prepare
 
 
 class _Python2Pickler(pickle._Pickler):
@@ -59,9 +58,7 @@ def pixels(size, *shape):
 def cifar10_archive(path, size=12):
     """A small archive in the format of the real one, its pixels and its labels."""
     image, label = pixels(6 * size, 3072), np.arange(6 * size) % 10
-    members = {
-        "cifar-10-batches-py/batches.meta": {b"label_names": [b"class%d" % i for i in range(10)]}
-    }
+    members = {"cifar-10-batches-py/batches.meta": {b"label_names": [b"class%d" % i for i in range(10)]}}
     for part in range(6):
         rows = slice(part * size, (part + 1) * size)
         name = f"data_batch_{part + 1}" if part < 5 else "test_batch"
@@ -277,7 +274,7 @@ prepare.prepare("cifar10", data_dir={str(tmp_path)!r}, given=[{str(path)!r}], pu
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
-    assert folders.find("cifar10", tmp_path) is None and not folders.prepared(tmp_path)
+    assert paths.find("cifar10", tmp_path) is None and not paths.prepared(tmp_path)
     prepare("cifar10", data_dir=tmp_path, given=[path], published=(archive,))
     assert_same_set(data.load(name="cifar10", data_dir=tmp_path).train, image[:60], label[:60])
 

@@ -5,9 +5,9 @@ import pytest
 
 from warmup_jax import data
 from warmup_jax.data import __main__ as command
-from warmup_jax.data import archives
-from warmup_jax.data.known import Archive
-from warmup_jax.data.prepare import prepare
+from warmup_jax.data.catalog import Archive
+from warmup_jax.data.tfds import archives
+from warmup_jax.data.tfds.prepare import prepare
 
 # A line separator inside a sentence, white space around one, and an empty line.
 GERMAN = {
@@ -42,7 +42,8 @@ def test_multi30k_reads_back(tmp_path, array_cache):
     tfds = pytest.importorskip("tensorflow_datasets")
     published = write_archives(tmp_path / "given")
     folder, written = prepare(
-        "multi30k_translate/de-en", data_dir=tmp_path, given=[tmp_path / "given"], published=published)
+        "multi30k_translate/de-en", data_dir=tmp_path, given=[tmp_path / "given"], published=published
+    )
     assert written and folder == tmp_path / "multi30k_translate" / "de-en" / "1.0.0"
 
     dataset = data.load(task="translation", name="multi30k_translate/de-en", data_dir=tmp_path)

@@ -8,14 +8,17 @@ def test_images_are_the_default():
     assert data.load(name="digits").texts is None and data.load(name="digits").facts == {}
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"task": "image", "name": "digits"}, "unknown task 'image'; did you mean 'images'.*images, text, translation"),
-    ({"name": "digits", "augments": "flip"}, "task 'images': unknown argument 'augments'; did you mean 'augment'"),
-    ({"task": "translation", "name": "digits"}, "'digits' is for the task 'images', got 'translation'"),
-    ({"task": "text", "name": "number_words"}, "'number_words' is for the task 'translation', got 'text'"),
-    ({"name": "multi30k_translate/de-en:1.0.0"}, "is for the task 'translation', got 'images'"),
-    ({"task": "text", "name": "../x"}, "NAME.*'../x'"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"task": "image", "name": "digits"}, "unknown task 'image'; did you mean 'images'.*images, text, translation"),
+        ({"name": "digits", "augments": "flip"}, "task 'images': unknown argument 'augments'; did you mean 'augment'"),
+        ({"task": "translation", "name": "digits"}, "'digits' is for the task 'images', got 'translation'"),
+        ({"task": "text", "name": "number_words"}, "'number_words' is for the task 'translation', got 'text'"),
+        ({"name": "multi30k_translate/de-en:1.0.0"}, "is for the task 'translation', got 'images'"),
+        ({"task": "text", "name": "../x"}, "NAME.*'../x'"),
+    ],
+)
 def test_wrong_task_or_argument(options, message):
     with pytest.raises(ValueError, match=message):
         data.load(**options)

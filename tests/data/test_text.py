@@ -3,15 +3,16 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data.tokenizers import EOS, PAD
+from warmup_jax.data.text.tokenizers import EOS, PAD
 
 # 27 characters; with an end between two of them, 32 tokens.
 TRAIN = ["abcdefghij", "klmnopqrst", "uvwxyz abc"]
 
 
 def load(folder, **options):
-    return data.load(**{"task": "text", "name": "documents", "data_dir": folder, "length": 8, "prompt_length": 3,
-                        **options})
+    return data.load(
+        **{"task": "text", "name": "documents", "data_dir": folder, "length": 8, "prompt_length": 3, **options}
+    )
 
 
 def batch_of(dataset, part="train"):
@@ -35,8 +36,10 @@ def test_windows_and_labels(write_documents, array_cache):
     assert dataset.num_classes == dataset.facts["vocab_size"] == 31
 
 
-@pytest.mark.parametrize("text, rows, weights", [
-    ("ab", 1, [1]), ("abcdefgh", 1, [1] * 7), ("abcdefghi", 1, [1] * 8), ("abcdefghij", 2, [1] * 9)])
+@pytest.mark.parametrize(
+    "text, rows, weights",
+    [("ab", 1, [1]), ("abcdefgh", 1, [1] * 7), ("abcdefghi", 1, [1] * 8), ("abcdefghij", 2, [1] * 9)],
+)
 def test_the_end_of_the_test_text_is_kept(write_documents, array_cache, text, rows, weights):
     dataset = load(write_documents(TRAIN, [text]), prompt_length=2)
     batch = batch_of(dataset, "test")
@@ -44,7 +47,7 @@ def test_the_end_of_the_test_text_is_kept(write_documents, array_cache, text, ro
     padded = weights + [0] * (8 * rows - len(weights))
     assert batch["weights"].reshape(-1).tolist() == padded
     assert dataset.texts.decode(batch["labels"].reshape(-1)) == text[1:]
-    assert (batch["labels"].reshape(-1)[len(weights):] == PAD).all()
+    assert (batch["labels"].reshape(-1)[len(weights) :] == PAD).all()
     assert dataset.facts["test_tokens"] == len(weights)
 
 
@@ -99,31 +102,37 @@ def test_subwords_of_a_text_join(write_documents, array_cache, tokenizer, size):
 
 
 def test_learning_from_a_part_of_a_text_is_said(write_documents, array_cache, monkeypatch):
-    monkeypatch.setattr(data.text, "_LEARN", 12)
+    monkeypatch.setattr(data.text.language_model, "_LEARN", 12)
     dataset = load(write_documents(["abcd efg"] * 4, ["abcdefg"]), tokenizer="bpe", vocab_size=16)
     assert dataset.facts["learned_from_characters"] == 16
 
 
-@pytest.mark.parametrize("train, test, message", [
-    (["abcdefgh"], ["abcd"], "8 train tokens in all: a window of length=8 and its labels need 9"),
-    ([" "], ["abcd"], "0 train tokens"),
-    (TRAIN, ["a"], "1 test tokens in all.*need 2"),
-    (TRAIN, [" "], "0 test tokens"),
-])
+@pytest.mark.parametrize(
+    "train, test, message",
+    [
+        (["abcdefgh"], ["abcd"], "8 train tokens in all: a window of length=8 and its labels need 9"),
+        ([" "], ["abcd"], "0 train tokens"),
+        (TRAIN, ["a"], "1 test tokens in all.*need 2"),
+        (TRAIN, [" "], "0 test tokens"),
+    ],
+)
 def test_a_text_that_is_too_short(write_documents, array_cache, train, test, message):
     folder = write_documents(train, test)
     with pytest.raises(ValueError, match=message):
         load(folder)
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"length": 0}, "length must be >= 1, got 0"),
-    ({"prompt_length": 0}, "prompt_length must be >= 1, got 0"),
-    ({"tokenizer": "words"}, "'words'"),
-    ({"packing": "none"}, "task 'text': unknown argument 'packing'"),
-    ({"residency": "disk"}, "'disk'"),
-    ({"name": "pydoc", "test_split": "test"}, "test_split must be None for 'pydoc'"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"length": 0}, "length must be >= 1, got 0"),
+        ({"prompt_length": 0}, "prompt_length must be >= 1, got 0"),
+        ({"tokenizer": "words"}, "'words'"),
+        ({"packing": "none"}, "task 'text': unknown argument 'packing'"),
+        ({"residency": "disk"}, "'disk'"),
+        ({"name": "pydoc", "test_split": "test"}, "test_split must be None for 'pydoc'"),
+    ],
+)
 def test_bad_text_arguments(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         load(tmp_path, **options)

@@ -18,9 +18,7 @@ def load(folder, **options):
 
 @pytest.mark.parametrize("residency", ["auto", "stream"])
 @pytest.mark.parametrize("shape, last", [((6, 5, 3), "test"), ((4, 4, 1), "validation")])
-def test_any_feature_names_and_channels(
-    write_toy, array_cache, assert_same_set, residency, shape, last
-):
+def test_any_feature_names_and_channels(write_toy, array_cache, assert_same_set, residency, shape, last):
     folder, arrays = write_toy(shape=shape, last=last)
     dataset = load(folder, residency=residency)
     assert dataset.residency == ("device" if residency == "auto" else "stream")

@@ -3,8 +3,8 @@ import functools
 import numpy as np
 import pytest
 
-from warmup_jax.data import tokenizers
-from warmup_jax.data.tokenizers import BOS, EOS, PAD, TOKENIZERS, UNK
+from warmup_jax.data.text import tokenizers
+from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, TOKENIZERS, UNK
 
 LINES = [
     "The quick brown fox jumps over the lazy dog.",
@@ -87,8 +87,10 @@ def test_learning_twice_gives_one_vocabulary(kind, array_cache):
 def test_fingerprints_differ_between_vocabularies():
     other = ["another text with the letters xyz"] * 5
     built = [learned(kind) for kind in TOKENIZERS] + [learned("bpe", False)]
-    built += [tokenizers.build(kind, tokenizers.learn(kind, lambda: iter(other), size, True))
-              for kind, size in (("char", None), ("bpe", 30), ("bpe", 31))]
+    built += [
+        tokenizers.build(kind, tokenizers.learn(kind, lambda: iter(other), size, True))
+        for kind, size in (("char", None), ("bpe", 30), ("bpe", 31))
+    ]
     prints = [tokenizer.fingerprint for tokenizer in built]
     assert len(set(prints)) == len(prints)
     assert learned("byte").fingerprint == "9c491fb85cf90e94"
@@ -147,12 +149,15 @@ def test_a_vocabulary_out_of_reach(kind, array_cache):
     assert len(list(array_cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("kind, size, message", [
-    ("words", None, "char, byte, bpe, unigram.*'words'"),
-    ("bpe", None, "bpe.*needs vocab_size.*None"),
-    ("unigram", 4, "unigram.*4"),
-    ("char", 100, "char.*None, got 100"),
-])
+@pytest.mark.parametrize(
+    "kind, size, message",
+    [
+        ("words", None, "char, byte, bpe, unigram.*'words'"),
+        ("bpe", None, "bpe.*needs vocab_size.*None"),
+        ("unigram", 4, "unigram.*4"),
+        ("char", 100, "char.*None, got 100"),
+    ],
+)
 def test_bad_kind_or_size(kind, size, message):
     with pytest.raises(ValueError, match=message):
         tokenizers.check(kind, size)

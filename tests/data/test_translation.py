@@ -6,7 +6,7 @@ import pytest
 
 from warmup_jax import data
 from warmup_jax.data import dataset as dataset_module
-from warmup_jax.data.tokenizers import BOS, EOS, PAD, UNK
+from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, UNK
 
 TRAIN = [("ein Hund", "a dog"), ("zwei Hunde", "two dogs"), ("ja", "yes"), ("nein", "no"), ("da", "there")] * 4
 TEST = [("ein", "a"), ("zwei Hunde da", "two dogs there")]
@@ -38,18 +38,31 @@ def pairs_of(dataset, part="train"):
 @pytest.mark.parametrize("packing", ["pack", "none"])
 @pytest.mark.parametrize("tokenizer, size", [("char", None), ("bpe", 30)])
 def test_rows_hold_every_pair_once(write_pairs, array_cache, packing, tokenizer, size):
-    dataset = load(write_pairs(TRAIN, TEST), tokenizer=tokenizer, vocab_size=size, packing=packing,
-                   source_length=30, target_length=28)
+    dataset = load(
+        write_pairs(TRAIN, TEST),
+        tokenizer=tokenizer,
+        vocab_size=size,
+        packing=packing,
+        source_length=30,
+        target_length=28,
+    )
     assert sorted(pairs_of(dataset)) == sorted(TRAIN) and sorted(pairs_of(dataset, "test")) == sorted(TEST)
     assert dataset.input_shape == (30, 28) and dataset.num_classes == dataset.facts["vocab_size"]
     rows = dataset.facts["train_rows"]
     assert rows == dataset.train.size and (rows == 20 if packing == "none" else rows < 12)
     tokens = sum((batch_of(dataset)["inputs"][f"{side}_segments"] > 0).sum() for side in ("source", "target"))
     assert dataset.facts["padding_share"] == pytest.approx(1 - tokens / (rows * 58))
-    assert {key: dataset.facts[key] for key in ("train_pairs", "test_pairs", "dropped_empty", "dropped_long",
-                                                "cut_sources", "unknown_tokens")} == {
-        "train_pairs": 20, "test_pairs": 2, "dropped_empty": 0, "dropped_long": 0, "cut_sources": 0,
-        "unknown_tokens": 0}
+    assert {
+        key: dataset.facts[key]
+        for key in ("train_pairs", "test_pairs", "dropped_empty", "dropped_long", "cut_sources", "unknown_tokens")
+    } == {
+        "train_pairs": 20,
+        "test_pairs": 2,
+        "dropped_empty": 0,
+        "dropped_long": 0,
+        "cut_sources": 0,
+        "unknown_tokens": 0,
+    }
 
 
 def test_prepared_batch_by_hand():
@@ -61,7 +74,7 @@ def test_prepared_batch_by_hand():
         "target_segments": np.array([[1, 1, 2, 2, 2, 0], [0] * 6], np.uint8),
         "weights": np.array([0.5, 1], np.float32),
     }
-    prepare = data.translation.prepare
+    prepare = data.text.translation.prepare
     for function in (prepare, jax.jit(prepare, static_argnums=2)):
         got = function(batch, None, True)
         assert got["inputs"]["target"].tolist() == [[BOS, 10, BOS, 11, 12, PAD], [PAD] * 6]
@@ -73,7 +86,9 @@ def test_prepared_batch_by_hand():
         for key in ("source", "source_segments", "target_segments"):
             np.testing.assert_array_equal(got["inputs"][key], batch[key])
     assert function({key: batch[key] for key in batch if key != "weights"}, None, True)["weights"].tolist() == [
-        [1] * 5 + [0], [0] * 6]
+        [1] * 5 + [0],
+        [0] * 6,
+    ]
 
 
 def test_what_does_not_fit_is_counted(write_pairs, array_cache):
@@ -111,11 +126,18 @@ def test_a_row_of_exactly_the_length_fits(write_pairs, array_cache):
     assert dataset.facts["cut_sources"] == 1
 
 
-@pytest.mark.parametrize("train, test, message", [
-    ([("", "a")] * 3, TEST, "no usable train pair: 3 have an empty side, 0 are longer"),
-    ([("a b" * 20, "aab")] * 2, TEST, "no usable train pair: 0 .*2 are longer than source_length=20, target_length=20"),
-    ([("ab" * 9, "ab")] * 2, [("ab", "")], "no usable test pair: 1"),
-])
+@pytest.mark.parametrize(
+    "train, test, message",
+    [
+        ([("", "a")] * 3, TEST, "no usable train pair: 3 have an empty side, 0 are longer"),
+        (
+            [("a b" * 20, "aab")] * 2,
+            TEST,
+            "no usable train pair: 0 .*2 are longer than source_length=20, target_length=20",
+        ),
+        ([("ab" * 9, "ab")] * 2, [("ab", "")], "no usable test pair: 1"),
+    ],
+)
 def test_a_split_without_a_usable_pair(write_pairs, array_cache, train, test, message):
     folder = write_pairs(train, test)
     for tokenizer, size in (("char", None), ("bpe", 12)):
@@ -161,8 +183,10 @@ def test_languages_inside_another_feature(write_set, array_cache):
     splits = {split: [{"de": "ja", "en": "yes", "fr": "oui"}] for split in ("train", "test")}
     folder = write_set(several, splits, name="several")
     assert pairs_of(load(folder, name="several", source="fr", target="en")) == [("oui", "yes")]
-    for options, message in (({}, "source must be one of.*de, en, fr, got None"),
-                             ({"source": "fr"}, "target must be one of.*de, en, fr, got None")):
+    for options, message in (
+        ({}, "source must be one of.*de, en, fr, got None"),
+        ({"source": "fr"}, "target must be one of.*de, en, fr, got None"),
+    ):
         with pytest.raises(ValueError, match=message):
             load(folder, name="several", **options)
 
@@ -192,37 +216,46 @@ def test_rows_are_made_once(write_pairs, array_cache, monkeypatch):
     folder = write_pairs(TRAIN, TEST)
     first = load(folder, tokenizer="bpe", vocab_size=30)
     with monkeypatch.context() as patch:
-        patch.setattr(data.translation, "_make", lambda *_: pytest.fail("made again"))
+        patch.setattr(data.text.translation, "_make", lambda *_: pytest.fail("made again"))
         again = load(folder, tokenizer="bpe", vocab_size=30)
     assert pairs_of(first) == pairs_of(again) and first.facts == again.facts
     assert isinstance(again.train.arrays["source"], np.memmap)
     # Whatever the rows depend on gives rows of its own.
-    for change in ({"packing": "none"}, {"source_length": 100}, {"target_length": 100}, {"source": "en"},
-                   {"vocab_size": 31}, {"test_split": "train"}):
+    for change in (
+        {"packing": "none"},
+        {"source_length": 100},
+        {"target_length": 100},
+        {"source": "en"},
+        {"vocab_size": 31},
+        {"test_split": "train"},
+    ):
         count = len(list(array_cache.iterdir()))
         load(folder, **{"tokenizer": "bpe", "vocab_size": 30, **change})
         assert len(list(array_cache.iterdir())) > count
 
 
 def test_learning_from_a_part_is_said(write_pairs, array_cache, monkeypatch):
-    monkeypatch.setattr(data.translation, "_LEARN", 7)
+    monkeypatch.setattr(data.text.translation, "_LEARN", 7)
     dataset = load(write_pairs(TRAIN, TEST), tokenizer="bpe", vocab_size=24)
     assert dataset.facts["learned_from_pairs"] == 7 and dataset.facts["train_pairs"] == 20
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"packing": "bucket"}, "pack, none, got 'bucket'"),
-    ({"source_length": 1}, "source_length must be >= 2, got 1"),
-    ({"target_length": 0}, "target_length must be >= 2, got 0"),
-    ({"tokenizer": "word"}, "char, byte, bpe, unigram, got 'word'"),
-    ({"tokenizer": "bpe"}, "needs vocab_size"),
-    ({"vocab_size": 100}, "char.*None, got 100"),
-    ({"residency": "disk"}, "'disk'"),
-    ({"workers": -1}, "-1"),
-    ({"augment": "flip"}, "task 'translation': unknown argument 'augment'"),
-    ({"name": "number_words", "source": "fr"}, "source.*'number_words', en, de, got 'fr'"),
-    ({"name": "number_words", "test_split": "test"}, "test_split must be None for 'number_words', got 'test'"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"packing": "bucket"}, "pack, none, got 'bucket'"),
+        ({"source_length": 1}, "source_length must be >= 2, got 1"),
+        ({"target_length": 0}, "target_length must be >= 2, got 0"),
+        ({"tokenizer": "word"}, "char, byte, bpe, unigram, got 'word'"),
+        ({"tokenizer": "bpe"}, "needs vocab_size"),
+        ({"vocab_size": 100}, "char.*None, got 100"),
+        ({"residency": "disk"}, "'disk'"),
+        ({"workers": -1}, "-1"),
+        ({"augment": "flip"}, "task 'translation': unknown argument 'augment'"),
+        ({"name": "number_words", "source": "fr"}, "source.*'number_words', en, de, got 'fr'"),
+        ({"name": "number_words", "test_split": "test"}, "test_split must be None for 'number_words', got 'test'"),
+    ],
+)
 def test_bad_translation_arguments(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         load(tmp_path, **options)

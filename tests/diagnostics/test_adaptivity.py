@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from toynetwork import jit
+
 from warmup_jax.diagnostics import Probe, adaptive_rate, effective_rate, rectifier, rho, second_moment
-from warmup_jax.diagnostics.adaptivity import probe_adaptive_rate
+from warmup_jax.diagnostics.adam_rate import probe_adaptive_rate
 
 PARAMS = {"a": {"kernel": jnp.ones((3, 4))}, "b": {"kernel": jnp.ones((5, 6)), "bias": jnp.ones(6)}}
 
@@ -25,7 +25,7 @@ def states(tx, steps):
 
 
 def rho_in_double(count, beta2):
-    return 2 / (1 - beta2) - 1 - 2 * count * beta2 ** count / (1 - beta2 ** count)
+    return 2 / (1 - beta2) - 1 - 2 * count * beta2**count / (1 - beta2**count)
 
 
 @pytest.mark.parametrize("beta2", [0.5, 0.9, 0.98, 0.999, 0.9999, 0.99999])
@@ -50,7 +50,8 @@ def test_the_rectifier_is_what_radam_multiplies_by():
         nu, count = second_moment(state)
         rate = effective_rate([nu["a"]["kernel"]], count, 0.99, 1e-8)[0]
         mu = optax.tree.get(state, "mu")["a"]["kernel"]
-        return rectifier(count, 0.99), updates["a"]["kernel"] / (rate * mu / (1 - 0.9 ** count))
+        return rectifier(count, 0.99), updates["a"]["kernel"] / (rate * mu / (1 - 0.9**count))
+
     for updates, state in states(tx, 8)[5:]:
         np.testing.assert_allclose(*both(updates, state), rtol=1e-3)
 
@@ -62,7 +63,7 @@ def test_quantiles_of_the_rate_that_adam_applies():
     found, carry = jit(lambda: probe_adaptive_rate(probe, layers=True))()
     assert carry is None and len(found) == 7 * 3 + 2
     mu = optax.tree.get(state, "mu")
-    rates = jax.tree.map(lambda u, m: np.asarray(u / -0.1 / (m / (1 - 0.9 ** 3)), float).ravel(), updates, mu)
+    rates = jax.tree.map(lambda u, m: np.asarray(u / -0.1 / (m / (1 - 0.9**3)), float).ravel(), updates, mu)
     for layer in ("a", "b"):
         flat = np.concatenate(jax.tree.leaves(rates[layer]))
         expected = dict(zip(("min", "q05", "median", "q95", "max"), np.quantile(flat, [0, 0.05, 0.5, 0.95, 1])))
@@ -80,8 +81,14 @@ def test_before_the_first_update_there_is_no_rate():
 
 def test_the_second_moment_is_found_wherever_it_stands():
     adam = optax.adam(0.1)
-    for tx in (adam, optax.chain(optax.clip(1.0), adam), optax.MultiSteps(adam, 2), optax.inject_hyperparams(
-            optax.adam)(0.1), optax.adabelief(0.1), optax.partition({"all": adam}, "all")):
+    for tx in (
+        adam,
+        optax.chain(optax.clip(1.0), adam),
+        optax.MultiSteps(adam, 2),
+        optax.inject_hyperparams(optax.adam)(0.1),
+        optax.adabelief(0.1),
+        optax.partition({"all": adam}, "all"),
+    ):
         nu, count = second_moment(tx.init(PARAMS))
         assert count == 0 and jax.tree.structure(nu) == jax.tree.structure(PARAMS)
     for tx, count in ((optax.sgd(0.1), 0), (optax.chain(adam, adam), 2)):

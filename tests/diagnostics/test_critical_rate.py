@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toynetwork import jit
+
 from warmup_jax.diagnostics import Probe, critical_rate
-from warmup_jax.diagnostics.critical import probe_critical_rate
+from warmup_jax.diagnostics.critical_rate import probe_critical_rate
 
 LAMBDA = 5.0
 
@@ -36,6 +36,7 @@ def test_passes_are_counted_and_more_of_them_come_nearer():
         def counted(rate):
             calls.append(float(rate))
             return along(rate)
+
         with jax.disable_jit():
             rate, passes = critical_rate(counted, NOW, 0.15, most, tolerance)
         assert passes == len(calls) <= most
@@ -44,13 +45,18 @@ def test_passes_are_counted_and_more_of_them_come_nearer():
     assert passes == 15  # 1e-9 is finer than any search of 15
 
 
-@pytest.mark.parametrize("loss, now, guess, rate, passes", [
-    (lambda rate: 1 - rate, 1.0, 0.5, np.inf, 15),                                    # falls for ever
-    (lambda rate: 1.0 + 0 * rate, 1.0, 0.5, np.inf, 15),                              # no gradient: never rises
-    (lambda rate: 1 + rate, 1.0, 0.5, 0.5 ** 15, 15),                                 # rises at any rate
-    (along, np.nan, 0.5, np.nan, 0), (along, np.inf, 0.5, np.nan, 0),
-    (lambda rate: jnp.where(rate > 1, jnp.nan, 0.0), 1.0, 0.25, 1.0625, 6),           # not finite is raised
-    (lambda rate: jnp.where(rate > 1, jnp.inf, 0.0), 1.0, 0.25, 1.0625, 6)])
+@pytest.mark.parametrize(
+    "loss, now, guess, rate, passes",
+    [
+        (lambda rate: 1 - rate, 1.0, 0.5, np.inf, 15),  # falls for ever
+        (lambda rate: 1.0 + 0 * rate, 1.0, 0.5, np.inf, 15),  # no gradient: never rises
+        (lambda rate: 1 + rate, 1.0, 0.5, 0.5**15, 15),  # rises at any rate
+        (along, np.nan, 0.5, np.nan, 0),
+        (along, np.inf, 0.5, np.nan, 0),
+        (lambda rate: jnp.where(rate > 1, jnp.nan, 0.0), 1.0, 0.25, 1.0625, 6),  # not finite is raised
+        (lambda rate: jnp.where(rate > 1, jnp.inf, 0.0), 1.0, 0.25, 1.0625, 6),
+    ],
+)
 def test_what_happens_at_the_ends(loss, now, guess, rate, passes):
     found, spent = jit(lambda: critical_rate(loss, now, guess))()
     np.testing.assert_allclose(found, rate, rtol=0.07 if rate == 1.0625 else 1e-6)
@@ -67,14 +73,22 @@ def test_the_probe_goes_along_the_gradient_and_begins_where_it_ended():
     curvatures = np.float32([1.0, 3.0, 10.0])
 
     def probe(scale, carry):
-        return Probe({"w": np.float32([1, 1, 1])}, (), 0.1, {}, lambda p, h: 0.5 * jnp.sum(h * p["w"] ** 2),
-                     scale * curvatures, carry=carry)
+        return Probe(
+            {"w": np.float32([1, 1, 1])},
+            (),
+            0.1,
+            {},
+            lambda p, h: 0.5 * jnp.sum(h * p["w"] ** 2),
+            scale * curvatures,
+            carry=carry,
+        )
 
     def measure(scale, carry):
         return probe_critical_rate(probe(scale, carry), guess=1e-3, max_passes=15, tolerance=0.01)
+
     measure = jit(jax.vmap(measure))
     metrics, rates = measure(np.float32([1, 0.5]), jnp.zeros(2))
-    expected = 2 * (curvatures ** 2).sum() / (curvatures ** 3).sum() / np.array([1, 0.5])
+    expected = 2 * (curvatures**2).sum() / (curvatures**3).sum() / np.array([1, 0.5])
     np.testing.assert_allclose(rates, expected, rtol=0.011)
     np.testing.assert_array_equal(metrics["diag/critical_rate"], rates)
     again, _ = measure(np.float32([1.1, 1]), jnp.array([rates[0], jnp.inf]))

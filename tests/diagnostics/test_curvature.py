@@ -8,12 +8,21 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-
 from toynetwork import dense_hessian, jit, loss, make_batch, make_params, stack
+
 from warmup_jax import optimizers
 from warmup_jax.diagnostics import (
-    Probe, adam_edge, adam_preconditioner, edge, hessian_vector_product, preconditioned_sharpness, second_moment,
-    sharpness, stability_ratio, top_eigenvalues)
+    Probe,
+    adam_edge,
+    adam_preconditioner,
+    edge,
+    hessian_vector_product,
+    preconditioned_sharpness,
+    second_moment,
+    sharpness,
+    stability_ratio,
+    top_eigenvalues,
+)
 from warmup_jax.diagnostics.curvature import Known, probe_preconditioned_sharpness, probe_sharpness
 
 BATCH = make_batch(0)
@@ -65,6 +74,7 @@ def adam(params):
         grads = jax.grad(loss_of)(params)
         updates, state = tx.update(grads, state, params)
         return optax.apply_updates(params, updates), state, updates
+
     state = tx.init(params)
     for _ in range(3):
         params, state, updates = step(params, state)
@@ -74,9 +84,13 @@ def adam(params):
 @pytest.fixture(scope="module")
 def found_R(params):
     """What 20 iterations find for two runs at once, the first that of `params`."""
-    return jit(jax.vmap(lambda params: top_eigenvalues(
-        hessian_vector_product(loss_of, params), jax.tree.map(jnp.zeros_like, params), 20, 3)))(
-            stack(params, make_params(4)))
+    return jit(
+        jax.vmap(
+            lambda params: top_eigenvalues(
+                hessian_vector_product(loss_of, params), jax.tree.map(jnp.zeros_like, params), 20, 3
+            )
+        )
+    )(stack(params, make_params(4)))
 
 
 def test_top_eigenvalues_of_two_networks_at_once(params, found_R):
@@ -113,8 +127,9 @@ def test_largest_algebraic_not_largest_in_size():
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
-@pytest.mark.parametrize("begin", [[0, 1.0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 3.0, 0, 2, 0],
-                                   [np.nan, 1, 1, 1, 1], [0, 1e-25, 0, 0, 0]])
+@pytest.mark.parametrize(
+    "begin", [[0, 1.0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 3.0, 0, 2, 0], [np.nan, 1, 1, 1, 1], [0, 1e-25, 0, 0, 0]]
+)
 def test_no_start_hides_the_largest(scale, begin):
     """An eigenvector, zeros, an invariant plane, not a number, too small to square: 7 is found from all of them."""
     found = of_diagonal(scale * np.float32([7, 2, 1, -1, -2]), np.float32(begin), 8, 4)
@@ -122,16 +137,24 @@ def test_no_start_hides_the_largest(scale, begin):
     assert abs(found.vector["w"][0]) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("values, expected", [
-    (np.zeros(5), [0]), (np.full(5, 3.0), [3]), (np.array([4.0, 0, 0, 0, 0]), [4, 0]),
-    (np.array([4.0, 4.0, 1.0, 1.0, 1.0]), [4, 1]), (-np.ones(5), [-1]), (np.array([2.0]), [2])])
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.zeros(5), [0]),
+        (np.full(5, 3.0), [3]),
+        (np.array([4.0, 0, 0, 0, 0]), [4, 0]),
+        (np.array([4.0, 4.0, 1.0, 1.0, 1.0]), [4, 1]),
+        (-np.ones(5), [-1]),
+        (np.array([2.0]), [2]),
+    ],
+)
 def test_spaces_that_end_early(values, expected):
     """Fewer different eigenvalues than iterations: what is there is right; none is invented, and no NaN comes first."""
     found = of_diagonal(jnp.asarray(values, jnp.float32), jnp.ones(len(values)), 8, 4)
     real = np.asarray(found.values)[np.isfinite(found.values)]
     np.testing.assert_allclose(real[0], expected[0], atol=1e-6, rtol=1e-5)
     distance = np.abs(real[:, None] - np.append(values, values)).min(1)
-    assert (distance < 1e-5).all() and np.isfinite(np.asarray(found.values)[:len(real)]).all()
+    assert (distance < 1e-5).all() and np.isfinite(np.asarray(found.values)[: len(real)]).all()
     assert len(real) >= len(expected) and np.isfinite(found.error) and np.isfinite(found.vector["w"]).all()
 
 
@@ -162,10 +185,12 @@ def test_adam_is_stable_below_its_edge_only(beta1):
 
 def _descent(tx, curvatures):
     """|w| after 2000 updates on w' diag(curvatures) w / 2 from ones."""
+
     def step(state, _):
         w, state = state
         updates, state = tx.update(jnp.asarray(curvatures, jnp.float32) * w, state)
         return (jnp.clip(w + updates, -1e6, 1e6), state), None
+
     w = jnp.ones(2)
     return np.abs(jit(lambda: jax.lax.scan(step, (w, tx.init(w)), length=2000))()[0][0])
 
@@ -184,9 +209,12 @@ def test_preconditioned_sharpness_is_the_dense_one(adam):
     dense = np.asarray(dense_hessian(params, BATCH), float) / np.sqrt(np.outer(flat, flat))
     values, vectors = np.linalg.eigh(dense)
     probe = Probe(params, state, 0.01, ADAM, loss, BATCH, carry=Known(0.0, params))
-    (value, vector), (metrics, carry) = jit(lambda: (
-        preconditioned_sharpness(loss_of, params, preconditioner, params, 20),
-        probe_preconditioned_sharpness(probe, iterations=20)))()
+    (value, vector), (metrics, carry) = jit(
+        lambda: (
+            preconditioned_sharpness(loss_of, params, preconditioner, params, 20),
+            probe_preconditioned_sharpness(probe, iterations=20),
+        )
+    )()
     assert value == pytest.approx(values[-1], rel=1e-3)
     assert cosine(vector, vectors[:, -1]) > 0.999
     assert value == pytest.approx(np.linalg.eigvals(dense * np.sqrt(flat / flat[:, None])).real.max(), rel=1e-3)
@@ -199,14 +227,19 @@ def test_preconditioned_sharpness_is_the_dense_one(adam):
 
 
 def test_probe_of_sharpness_beside_its_thresholds(params, spectrum):
-    probe = Probe(params, (), 0.05, {"momentum": 0.9, "nesterov": False}, loss, BATCH,
-                  carry=Known(0.0, params))
-    probed, plain = jit(lambda: (probe_sharpness(probe, iterations=20, count=3),
-                                     sharpness(loss_of, params, params, 20)))()
+    probe = Probe(params, (), 0.05, {"momentum": 0.9, "nesterov": False}, loss, BATCH, carry=Known(0.0, params))
+    probed, plain = jit(
+        lambda: (probe_sharpness(probe, iterations=20, count=3), sharpness(loss_of, params, params, 20))
+    )()
     metrics, carry = probed
     largest = spectrum[0][0]
-    expected = {"sharpness": largest, "eigenvalue_2": spectrum[0][1], "eigenvalue_3": spectrum[0][2],
-                "stability_ratio": 0.05 * largest / 2, "edge_ratio": largest / (3.8 / 0.05)}
+    expected = {
+        "sharpness": largest,
+        "eigenvalue_2": spectrum[0][1],
+        "eigenvalue_3": spectrum[0][2],
+        "stability_ratio": 0.05 * largest / 2,
+        "edge_ratio": largest / (3.8 / 0.05),
+    }
     assert set(metrics) == {f"diag/{name}" for name in expected} | {"diag/sharpness_error"}
     for name, value in expected.items():
         assert metrics[f"diag/{name}"] == pytest.approx(value, rel=1e-3)

@@ -7,17 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 from toynetwork import jit, loss, make_batch, make_params, outputs, stack
+
 from warmup_jax import diagnostics
 from warmup_jax.diagnostics import DIAGNOSTICS, Probe, Step, check, measure_probe, measure_step, start_carries
 from warmup_jax.models import Seen
 
 CHOSEN = {
-    "norms": dict(layers=False), "relative_update": dict(layers=False), "sharpness": dict(iterations=4, count=2),
-    "preconditioned_sharpness": dict(iterations=3), "gradient_noise": dict(micro_batches=4),
-    "adaptive_rate": dict(layers=False), "early_overfitting": {}, "weight_distance": dict(layers=False),
-    "representation": {}, "dead_units": {}, "token_variance": {},
+    "norms": dict(layers=False),
+    "relative_update": dict(layers=False),
+    "sharpness": dict(iterations=4, count=2),
+    "preconditioned_sharpness": dict(iterations=3),
+    "gradient_noise": dict(micro_batches=4),
+    "adaptive_rate": dict(layers=False),
+    "early_overfitting": {},
+    "weight_distance": dict(layers=False),
+    "representation": {},
+    "dead_units": {},
+    "token_variance": {},
     "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1),
 }
 OFFERED = {"second_moment", "relus", "tokens", "beta1", "beta2", "eps"}
@@ -41,12 +48,25 @@ def train(chosen, params, steps=2):
         updates, opt_state = tx.update(grads, opt_state)
         after = optax.apply_updates(params, updates)
         metrics = measure_step(chosen, Step(params, grads, updates, after, opt_state, 0.05))
-        probe = Probe(after, opt_state, 0.05, NUMBERS, loss, batch, before=params, used_batch=batch, fresh_batch=fresh,
-                      observe=tokens, warmup_ends=True)
+        probe = Probe(
+            after,
+            opt_state,
+            0.05,
+            NUMBERS,
+            loss,
+            batch,
+            before=params,
+            used_batch=batch,
+            fresh_batch=fresh,
+            observe=tokens,
+            warmup_ends=True,
+        )
         probed, carries = measure_probe(chosen, probe, carries)
         return (after, opt_state, carries), metrics | probed
+
     (_, _, carries), metrics = jax.lax.scan(
-        step, (params, tx.init(params), start_carries(chosen, params)), length=steps)
+        step, (params, tx.init(params), start_carries(chosen, params)), length=steps
+    )
     return metrics, carries
 
 
@@ -84,12 +104,15 @@ def test_entries_and_what_they_say_is_missing():
                 check(name, CHOSEN[name], OFFERED - {need})
 
 
-@pytest.mark.parametrize("name, args, message", [
-    ("sharpnes", {}, "unknown diagnostic 'sharpnes'; did you mean 'sharpness'"),
-    ("sharpness", dict(iterations=3), "diagnostic 'sharpness' needs the argument 'count'"),
-    ("sharpness", dict(iteration=3, count=1), "unknown argument 'iteration'; did you mean 'iterations'"),
-    ("norms", dict(layers=False, step=1), "unknown argument 'step'"),
-])
+@pytest.mark.parametrize(
+    "name, args, message",
+    [
+        ("sharpnes", {}, "unknown diagnostic 'sharpnes'; did you mean 'sharpness'"),
+        ("sharpness", dict(iterations=3), "diagnostic 'sharpness' needs the argument 'count'"),
+        ("sharpness", dict(iteration=3, count=1), "unknown argument 'iteration'; did you mean 'iterations'"),
+        ("norms", dict(layers=False, step=1), "unknown argument 'step'"),
+    ],
+)
 def test_a_bad_choice_is_one_line(name, args, message):
     with pytest.raises(ValueError, match=message):
         check(name, args, OFFERED)

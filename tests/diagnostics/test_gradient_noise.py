@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toynetwork import jit
+
 from warmup_jax.diagnostics import Probe, gradient_noise, noise_of_gradients
-from warmup_jax.diagnostics.noise import probe_gradient_noise
+from warmup_jax.diagnostics.gradient_noise import probe_gradient_noise
 
 DRAWS, MICRO, SIZE, FEATURES, SIGMA = 8192, 4, 2, 3, 0.5
 OFFSET = np.float32([0.6, -0.2, 0.1])  # of the weights from the true ones
@@ -21,7 +21,7 @@ def loss(params, batch):
 def truth():
     """|g|^2 and tr Sigma: E x x'd = d, E |x|^2 (x'd)^2 = (n + 2) |d|^2, and the noise of y adds n sigma^2."""
     square = float(OFFSET @ OFFSET)
-    return square, (FEATURES + 1) * square + FEATURES * SIGMA ** 2
+    return square, (FEATURES + 1) * square + FEATURES * SIGMA**2
 
 
 def draw(key, *shape):
@@ -36,6 +36,7 @@ def test_both_estimates_are_unbiased_and_a_few_batches_are_enough():
         metrics, carry = probe_gradient_noise(probe._replace(batch=draw(key, MICRO * SIZE)), micro_batches=MICRO)
         assert carry is None
         return metrics
+
     found = jit(lambda: jax.vmap(measure)(jax.random.split(jax.random.key(0), DRAWS)))()
     square, trace = truth()
     for name, expected in (("noise_squared_norm", square), ("noise_trace", trace)):
@@ -48,8 +49,11 @@ def test_both_estimates_are_unbiased_and_a_few_batches_are_enough():
     np.testing.assert_array_equal(np.isinf(found["diag/noise_scale"]), negative)
     fine = np.isfinite(found["diag/noise_scale"])
     assert 0.2 < fine.mean() < 0.95
-    np.testing.assert_allclose(np.asarray(found["diag/signal_to_noise"])[fine],
-                               MICRO * SIZE / np.asarray(found["diag/noise_scale"])[fine], rtol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(found["diag/signal_to_noise"])[fine],
+        MICRO * SIZE / np.asarray(found["diag/noise_scale"])[fine],
+        rtol=1e-4,
+    )
 
 
 def test_many_examples_find_the_noise_scale():
@@ -58,10 +62,16 @@ def test_many_examples_find_the_noise_scale():
 
     def gradient(batch):
         return jax.grad(loss)({"w": OFFSET}, batch)
+
     few = jax.tree.map(lambda x: x[:3], batches)
-    looped, at_once, looped_few, unrolled_few = jit(lambda: (
-        gradient_noise(gradient, batches, 16), noise_of_gradients(jax.vmap(gradient)(batches), 16),
-        gradient_noise(gradient, few, 16), gradient_noise(gradient, few, 16, unroll=True)))()
+    looped, at_once, looped_few, unrolled_few = jit(
+        lambda: (
+            gradient_noise(gradient, batches, 16),
+            noise_of_gradients(jax.vmap(gradient)(batches), 16),
+            gradient_noise(gradient, few, 16),
+            gradient_noise(gradient, few, 16, unroll=True),
+        )
+    )()
     assert looped.noise_scale == pytest.approx(trace / square, rel=0.15)
     np.testing.assert_allclose(looped, at_once, rtol=1e-4)
     np.testing.assert_allclose(looped_few, unrolled_few, rtol=1e-4)

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toynetwork import jit, stack
+
 from warmup_jax.diagnostics import angle, by_layer, norm_by_layer, norms, relative_norm, relative_update
 
 
@@ -14,8 +14,13 @@ def tree(seed, scale=1.0):
 
     def draw(*shape):
         return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
-    return {"stem": {"kernel": draw(3, 4)}, "decoder": {"ffn": {"kernel": draw(2, 4, 5), "bias": draw(2, 5)}},
-            "head": {"kernel": draw(4, 2), "bias": draw(2)}, "empty": {}}
+
+    return {
+        "stem": {"kernel": draw(3, 4)},
+        "decoder": {"ffn": {"kernel": draw(2, 4, 5), "bias": draw(2, 5)}},
+        "head": {"kernel": draw(4, 2), "bias": draw(2)},
+        "empty": {},
+    }
 
 
 def rotated(length, by, size=2):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toynetwork import jit, loss, make_batch, make_params, outputs, stack
+
 from warmup_jax.diagnostics import DIAGNOSTICS, Probe, early_overfitting, linear_cka, weight_distance
-from warmup_jax.diagnostics.overfitting import probe_early_overfitting
+from warmup_jax.diagnostics.early_overfitting import probe_early_overfitting
 from warmup_jax.diagnostics.similarity import probe_representation, probe_weight_distance
 from warmup_jax.models import Seen
 
@@ -57,8 +57,13 @@ def test_distance_of_weights():
     reference = {"a": jnp.array([3.0, 4.0]), "decoder": {"w": jnp.ones((2, 3))}, "zero": jnp.zeros(2)}
     params = {"a": jnp.array([3.0, 4.5]), "decoder": {"w": jnp.ones((2, 3)).at[1].add(1)}, "zero": jnp.ones(2)}
     found = jit(lambda: weight_distance(params, reference, "init", layers=True))()
-    expected = {"": (np.sqrt(0.25 + 3 + 2), np.sqrt(5.25 / 31)), "/a": (0.5, 0.1), "/decoder_0": (0, 0),
-                "/decoder_1": (np.sqrt(3), 1), "/zero": (np.sqrt(2), np.inf)}
+    expected = {
+        "": (np.sqrt(0.25 + 3 + 2), np.sqrt(5.25 / 31)),
+        "/a": (0.5, 0.1),
+        "/decoder_0": (0, 0),
+        "/decoder_1": (np.sqrt(3), 1),
+        "/zero": (np.sqrt(2), np.inf),
+    }
     assert set(found) == {f"diag/{kind}distance_init{layer}" for kind in ("", "relative_") for layer in expected}
     for layer, (absolute, relative) in expected.items():
         assert found[f"diag/distance_init{layer}"] == pytest.approx(absolute, abs=1e-6)
@@ -67,8 +72,17 @@ def test_distance_of_weights():
 
 def test_probes_compare_with_the_beginning_and_the_end_of_the_warmup():
     params, earlier, batch = make_params(0), make_params(1), make_batch(0)
-    probe = Probe(params, (), 0.1, {}, loss, batch, observe=observe, warmup_ends=False,
-                  carry=DIAGNOSTICS["representation"].start(earlier))
+    probe = Probe(
+        params,
+        (),
+        0.1,
+        {},
+        loss,
+        batch,
+        observe=observe,
+        warmup_ends=False,
+        carry=DIAGNOSTICS["representation"].start(earlier),
+    )
     found, carry = jit(lambda: probe_representation(probe))()
     assert set(found) == {f"diag/cka_{name}/{layer}" for name in ("init", "warmup") for layer in ("hidden", "head")}
     then = by_gram(outputs(params, batch)["hidden"], outputs(earlier, batch)["hidden"])
@@ -89,6 +103,7 @@ def test_padding_is_no_part_of_a_representation():
 
     def observe(params, batch):
         return Seen({"decoder_0": params}, {}, {"decoder_0": mask})
+
     probe = Probe(x[0], (), 0.1, {}, None, None, observe=observe, carry={"init": x[1], "warmup": x[1]})
     found, _ = probe_representation(probe)
     x[:, ~mask] = 0
@@ -97,8 +112,10 @@ def test_padding_is_no_part_of_a_representation():
 
 def test_gain_on_the_batch_used_and_on_another():
     """A step on |w - b|^2 / 2 from 0 to the batch's own b wins b^2 / 2 there, and b (2 c - b) / 2 on the batch c."""
+
     def half_square(params, batch):
         return 0.5 * jnp.sum((params - batch) ** 2)
+
     used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 2.0), jnp.full(1, 2.0), jnp.ones(1))
     assert (used, fresh, ratio) == (2, 0, 0)
     used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 6.0), jnp.full(1, 2.0), jnp.ones(1))
@@ -108,12 +125,15 @@ def test_gain_on_the_batch_used_and_on_another():
     batch, fresh = make_batch(0), make_batch(1)
 
     def measure(params, before):
-        return probe_early_overfitting(Probe(params, (), 0.1, {}, loss, batch, before=before, used_batch=batch,
-                                             fresh_batch=fresh))[0]
+        return probe_early_overfitting(
+            Probe(params, (), 0.1, {}, loss, batch, before=before, used_batch=batch, fresh_batch=fresh)
+        )[0]
+
     found = jit(jax.vmap(measure))(params, before)
     for lane in range(2):
         earlier, later = make_params(lane + 1), make_params(lane)
         for name, of in (("used", batch), ("fresh", fresh)):
             assert found[f"diag/decrease_{name}"][lane] == pytest.approx(
-                float(quick_loss(earlier, of) - quick_loss(later, of)), rel=1e-4)
+                float(quick_loss(earlier, of) - quick_loss(later, of)), rel=1e-4
+            )
     np.testing.assert_allclose(found["diag/decrease_ratio"], found["diag/decrease_fresh"] / found["diag/decrease_used"])

@@ -14,8 +14,10 @@ FEATURES, WIDTH, CLASSES, BATCH = 4, 6, 3, 32
 @jax.jit
 def make_params(seed):
     keys = jax.random.split(jax.random.key(seed))
-    return {"hidden": {"kernel": jax.random.normal(keys[0], (FEATURES, WIDTH)), "bias": jnp.full(WIDTH, 0.1)},
-            "head": {"kernel": jax.random.normal(keys[1], (WIDTH, CLASSES))}}
+    return {
+        "hidden": {"kernel": jax.random.normal(keys[0], (FEATURES, WIDTH)), "bias": jnp.full(WIDTH, 0.1)},
+        "head": {"kernel": jax.random.normal(keys[1], (WIDTH, CLASSES))},
+    }
 
 
 @jax.jit

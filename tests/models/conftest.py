@@ -4,8 +4,8 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-
 from toymodels import BLOCKS
+
 from warmup_jax import models
 
 SMALL = dict(
@@ -37,6 +37,7 @@ def small_transformer():
 @pytest.fixture(scope="session")
 def random_params():
     """model -> parameters with no gate closed, no bias 0 and no scale 1; `init` would take long to compile."""
+
     def draw(path, leaf):
         centre = 1.0 if path[-1].key == "scale" else 0.0
         rng = np.random.default_rng(zlib.crc32(jax.tree_util.keystr(path).encode()))

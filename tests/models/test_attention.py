@@ -65,8 +65,10 @@ def test_a_query_without_keys_gives_zero_and_no_gradient(quick_jit, kind):
 
 def test_second_derivatives_are_finite_where_a_query_has_no_keys():
     """Products of the Hessian, as sharpness takes them."""
+
     def loss(heads):
         return jnp.square(attend(*heads, MASK_BxTxS, "own")).sum()
+
     heads = random_heads()
     _, product = jax.jvp(jax.grad(loss), (heads,), (heads,))
     step = 1e-2

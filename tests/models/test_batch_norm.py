@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import assert_close, memory_of_gradient
-from warmup_jax.models import batch_norm, convolution, waiting
+
+from warmup_jax.models.ops.cpu import batch_norm, convolution, recompute
 
 SHAPE = (6, 4, 4, 5)
 
@@ -24,6 +24,7 @@ def formula(x, residual, scale, bias, relu):
 
 def normalize(x, residual, scale, bias, relu, parts=1):
     """`batch_norm.normalize` of a batch in so many parts, put together again."""
+
     def split(of):
         return None if of is None else jnp.array_split(of, parts)
 
@@ -145,7 +146,7 @@ def chain(x, kernel, parts=1):
 
 def test_of_x_and_its_difference_from_the_mean_one_is_kept(monkeypatch):
     waited = memory_of_gradient(chain, IMAGES, KERNEL)
-    monkeypatch.setattr(waiting, "after", lambda dy, x: x)
+    monkeypatch.setattr(recompute, "after", lambda dy, x: x)
     assert waited < memory_of_gradient(chain, IMAGES, KERNEL) - 4
 
 

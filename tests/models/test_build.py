@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import BLOCKS
+
 from warmup_jax import models
 
 CLASSES = 7
@@ -27,8 +27,10 @@ def pairs(rng, *shape):
     """Rows of two sentences with one position of padding at the end."""
     *leading, lengths = shape
     rows = {side: tokens(rng, *leading, length) for side, length in zip(("source", "target"), lengths)}
-    segments = {f"{side}_segments": np.broadcast_to(np.int32([1] * 2 + [2] * (row.shape[-1] - 3) + [0]), row.shape)
-                for side, row in rows.items()}
+    segments = {
+        f"{side}_segments": np.broadcast_to(np.int32([1] * 2 + [2] * (row.shape[-1] - 3) + [0]), row.shape)
+        for side, row in rows.items()
+    }
     return rows | segments
 
 

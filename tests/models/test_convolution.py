@@ -4,12 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import assert_close, memory_of_gradient
-from warmup_jax.models import convolution, waiting, winograd
 
-SPIED = [(convolution, "direct"), (convolution, "pairs"), (convolution, "parities"), (convolution, "patches"),
-         (winograd, "convolve"), (winograd, "gradients")]
+from warmup_jax.models.ops.cpu import convolution, recompute, winograd
+
+SPIED = [
+    (convolution, "direct"),
+    (convolution, "pairs"),
+    (convolution, "parities"),
+    (convolution, "patches"),
+    (winograd, "convolve"),
+    (winograd, "gradients"),
+]
 DIRECT, PAIRS, PARITIES, PATCHES = ["direct"], ["pairs"], ["parities"], ["patches"]
 PLAIN = ["direct", "direct"]
 WINOGRAD, GRADIENTS = ["winograd.convolve"], ["winograd.gradients"]
@@ -59,9 +65,12 @@ CASES = [
     ((4, 4, 4, 64), (3, 3, 64, 64), 1, WINOGRAD, GRADIENTS),
 ]
 # One case of each formulation, with odd sizes where it takes them.
-ONE_OF_EACH = [(image, kernel, stride) for image, kernel, stride, *_ in CASES
-               if (image, stride) in {((2, 5, 6, 16), 1), ((2, 10, 4, 16), 2), ((2, 5, 7, 64), 1), ((2, 7, 5, 5), 2),
-                                ((6, 7, 5, 4), 2)}]
+ONE_OF_EACH = [
+    (image, kernel, stride)
+    for image, kernel, stride, *_ in CASES
+    if (image, stride)
+    in {((2, 5, 6, 16), 1), ((2, 10, 4, 16), 2), ((2, 5, 7, 64), 1), ((2, 7, 5, 5), 2), ((6, 7, 5, 4), 2)}
+]
 
 
 def example(image, kernel, *, seed=0):
@@ -100,6 +109,7 @@ def called(monkeypatch):
         def noted(*args):
             names.append(f"winograd.{name}" if module is winograd else name)
             return function(*args)
+
         monkeypatch.setattr(module, name, noted)
 
     for module, name in SPIED:
@@ -110,8 +120,9 @@ def called(monkeypatch):
 @pytest.mark.parametrize("image, kernel, stride", [case[:3] for case in CASES])
 def test_value_and_gradients_equal_the_direct_ones(quick_jit, image, kernel, stride):
     args = example(image, kernel)
-    actual, expected = (quick_jit(everything(function, stride))(args)
-                        for function in (convolution.convolve, convolution.direct))
+    actual, expected = (
+        quick_jit(everything(function, stride))(args) for function in (convolution.convolve, convolution.direct)
+    )
     assert actual[0].shape == (image[0], -(-image[1] // stride), -(-image[2] // stride), kernel[3])
     assert_close(actual, expected, 1e-5)
 
@@ -126,22 +137,37 @@ def test_the_formulation_meant_for_a_shape_is_used(called, image, kernel, stride
     assert called == forward + backward
 
 
-@pytest.mark.parametrize("image, forward", [((128, 8, 8, 64), WINOGRAD), ((63, 8, 8, 64), DIRECT),
-                                            ((64, 8, 8, 64), WINOGRAD), ((128, 2, 2, 64), DIRECT)])
+@pytest.mark.parametrize(
+    "image, forward",
+    [((128, 8, 8, 64), WINOGRAD), ((63, 8, 8, 64), DIRECT), ((64, 8, 8, 64), WINOGRAD), ((128, 2, 2, 64), DIRECT)],
+)
 def test_winograd_is_for_much_work(called, monkeypatch, image, forward):
     monkeypatch.setattr(convolution, "WORK", 2**24)
     jax.eval_shape(lambda args: convolution.convolve(*args, 1), example(image, (3, 3, 64, 64)))
     assert called == forward
 
 
-@pytest.mark.parametrize("image, outgoing, parts", [
-    ((128, 32, 32, 16), 16, 8), ((128, 16, 16, 32), 32, 8), ((96, 32, 32, 3), 16, 6), ((127, 32, 32, 16), 16, 1),
-    ((128, 8, 8, 16), 16, 2), ((32, 8, 8, 16), 16, 1), ((8, 224, 224, 3), 64, 1)])
+@pytest.mark.parametrize(
+    "image, outgoing, parts",
+    [
+        ((128, 32, 32, 16), 16, 8),
+        ((128, 16, 16, 32), 32, 8),
+        ((96, 32, 32, 3), 16, 6),
+        ((127, 32, 32, 16), 16, 1),
+        ((128, 8, 8, 16), 16, 2),
+        ((32, 8, 8, 16), 16, 1),
+        ((8, 224, 224, 3), 64, 1),
+    ],
+)
 def test_parts_are_of_some_size(called, monkeypatch, image, outgoing, parts):
     monkeypatch.setattr(convolution, "PART", (16, 2**16))
     dy = jax.ShapeDtypeStruct((*image[:-1], outgoing), jnp.float32)
-    jax.eval_shape(lambda x, dy, k: convolution.in_parts(x, dy, k, 1),
-                   jax.ShapeDtypeStruct(image, jnp.float32), dy, example((), (3, 3, image[-1], outgoing))[1])
+    jax.eval_shape(
+        lambda x, dy, k: convolution.in_parts(x, dy, k, 1),
+        jax.ShapeDtypeStruct(image, jnp.float32),
+        dy,
+        example((), (3, 3, image[-1], outgoing))[1],
+    )
     assert called == parts * DIRECT
 
 
@@ -155,7 +181,7 @@ def test_no_tiles_are_kept_for_the_gradient(monkeypatch):
         return jnp.sum(x)
 
     waited = memory_of_gradient(chain, x, w)
-    monkeypatch.setattr(waiting, "after", lambda dy, x: x)
+    monkeypatch.setattr(recompute, "after", lambda dy, x: x)
     assert waited < memory_of_gradient(chain, x, w) - 6
 
 
@@ -202,8 +228,10 @@ def hessian_vector_products(convolve, stride, vector):
 @pytest.mark.parametrize("image, kernel, stride", ONE_OF_EACH)
 def test_hessian_vector_products_by_either_mode_equal_the_direct_ones(quick_jit, image, kernel, stride):
     args, vector = example(image, kernel), example(image, kernel, seed=7)
-    actual, expected = (quick_jit(hessian_vector_products(function, stride, vector))(args)
-                        for function in (convolution.convolve, convolution.direct))
+    actual, expected = (
+        quick_jit(hessian_vector_products(function, stride, vector))(args)
+        for function in (convolution.convolve, convolution.direct)
+    )
     assert_close(actual, expected, 1e-5)
 
 
@@ -230,8 +258,7 @@ def losses_of_training(model, jit, steps=3, rate=0.3):
 def test_training_a_resnet_gives_the_losses_of_the_direct_one(small_resnet, quick_jit, called, monkeypatch):
     model = small_resnet(width=1.0, shortcut="B")  # its stages have images of 12, 6 and 3 pixels
     losses = losses_of_training(model, quick_jit)
-    assert set(called) == {"direct", "pairs", "parities", "patches", "winograd.convolve",
-                           "winograd.gradients"}
+    assert set(called) == {"direct", "pairs", "parities", "patches", "winograd.convolve", "winograd.gradients"}
     called.clear()
     monkeypatch.setattr(convolution, "on_cpu", convolution.direct)
     expected = losses_of_training(model, quick_jit)

@@ -29,8 +29,11 @@ def test_parameters(depth, bias):
 def test_initial_variances(activation, gain, parametrisation, quick_jit):
     model = build(100, (10, 5), depth=3, width=100, activation=activation, parametrisation=parametrisation)
     params, _ = quick_jit(model.init)(jax.random.key(1))
-    variances = {"layer1": gain / 50, "layer2": gain / 100,
-                 "head": gain / 100 if parametrisation == "standard" else gain / 100**2}
+    variances = {
+        "layer1": gain / 50,
+        "layer2": gain / 100,
+        "head": gain / 100 if parametrisation == "standard" else gain / 100**2,
+    }
     for name, variance in variances.items():
         kernel = np.asarray(params[name]["kernel"])
         np.testing.assert_allclose(kernel.var(), variance, rtol=0.05)
@@ -52,9 +55,14 @@ def by_hand(params, inputs, function):
     return x @ params["head"]["kernel"] + params["head"]["bias"]
 
 
-@pytest.mark.parametrize("activation, function", [
-    ("relu", lambda x: np.maximum(x, 0)), ("tanh", np.tanh),
-    ("gelu", lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))])
+@pytest.mark.parametrize(
+    "activation, function",
+    [
+        ("relu", lambda x: np.maximum(x, 0)),
+        ("tanh", np.tanh),
+        ("gelu", lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))),
+    ],
+)
 def test_logits_by_hand(activation, function, quick_jit):
     model = build(activation=activation)
     params, _ = quick_jit(model.init)(jax.random.key(0))
@@ -78,14 +86,20 @@ def test_bfloat16_keeps_parameters_and_logits_float32(quick_jit):
     assert 0 < difference < 0.05 * np.abs(results["float32"]).max()
 
 
-@pytest.mark.parametrize("changes, message", [
-    (dict(depth=1), "depth=1; allowed: integers from 2"), (dict(depth=2.0), "depth=2.0; allowed"),
-    (dict(depth=True), "depth=True; allowed"),
-    (dict(width=0), "width=0; allowed: integers from 1"), (dict(width="8"), "width='8'; allowed"),
-    (dict(activation="silu"), "activation='silu'; allowed: 'relu', 'gelu', 'tanh'"),
-    (dict(parametrisation="ntk"), "parametrisation='ntk'; allowed: 'standard', 'mup'"),
-    (dict(bias=None), "bias=None; allowed: False, True"),
-    (dict(dtype="float16"), "dtype='float16'; allowed: 'float32', 'bfloat16'")])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(depth=1), "depth=1; allowed: integers from 2"),
+        (dict(depth=2.0), "depth=2.0; allowed"),
+        (dict(depth=True), "depth=True; allowed"),
+        (dict(width=0), "width=0; allowed: integers from 1"),
+        (dict(width="8"), "width='8'; allowed"),
+        (dict(activation="silu"), "activation='silu'; allowed: 'relu', 'gelu', 'tanh'"),
+        (dict(parametrisation="ntk"), "parametrisation='ntk'; allowed: 'standard', 'mup'"),
+        (dict(bias=None), "bias=None; allowed: False, True"),
+        (dict(dtype="float16"), "dtype='float16'; allowed: 'float32', 'bfloat16'"),
+    ],
+)
 def test_bad_values_are_named_with_the_allowed_ones(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         build(**changes)

@@ -1,13 +1,12 @@
 """What models show of their layers: names, shapes, masks, and the values against `apply` and by hand."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import inputs_of, stacked
+
 from warmup_jax import models
-from warmup_jax.diagnostics.layers import by_layer
+from warmup_jax.diagnostics.by_layer import by_layer
 
 FCN = dict(depth=3, width=5, activation="relu", parametrisation="standard", bias=True, dtype="float32")
 TARGET_SEGMENTS = [[1, 1, 2, 2, 3, 0], [1, 1, 0, 0, 0, 0]]
@@ -39,6 +38,7 @@ def toy(request, small_resnet, small_decoder, small_transformer):
 @pytest.fixture(scope="session")
 def random_stats():
     """model -> statistics as training could leave them."""
+
     def draw(leaf):
         return 0.5 + np.random.default_rng(leaf.size).uniform(size=leaf.shape).astype(np.float32)
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import inputs_of, stacked
+
 from warmup_jax.models.layers import drop
-from warmup_jax.models.settings import ALLOWED
+from warmup_jax.models.transformer_config import ALLOWED
 
 SOURCE_SEGMENTS = np.int32([1, 1, 1, 2, 2, 0, 0])
 TARGET_SEGMENTS = np.int32([1, 1, 2, 2, 3, 0])  # the third sentence has no source

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-
 from toymodels import BLOCKS
+
 from warmup_jax.models.block import Block
 from warmup_jax.models.initialisation import StackScales
 from warmup_jax.models.layers import FeedForward, Norm
-from warmup_jax.models.settings import ALLOWED, Settings
+from warmup_jax.models.transformer_config import ALLOWED, Settings
 
 PLAIN = StackScales(shortcut=1.0, branch=1.0, last=1.0)
 

@@ -57,6 +57,7 @@ def test_parameters_of_gpt2_small():
 @pytest.fixture(scope="module")
 def translation_init(small_transformer, quick_jit):
     """norm -> the initial parameters of an encoder-decoder of depths 2 and 1."""
+
     def init(norm):
         model = small_transformer(norm=norm, encoder_depth=2, decoder_depth=1, tied=True)
         return quick_jit(model.init)(jax.random.key(0))[0]

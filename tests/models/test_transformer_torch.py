@@ -1,6 +1,5 @@
 """The encoder-decoder against PyTorch's nn.Transformer with the same weights."""
 
-import jax
 import numpy as np
 import pytest
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax.models import waiting
+from warmup_jax.models.ops.cpu import recompute
 
 
 def example(dtype=jnp.float32):
@@ -15,26 +15,26 @@ def example(dtype=jnp.float32):
 
 def test_x_is_what_it_was():
     dy, x = example()
-    np.testing.assert_array_equal(jax.jit(waiting.after)(dy, x), x)
+    np.testing.assert_array_equal(jax.jit(recompute.after)(dy, x), x)
 
 
 def test_differentiation_sees_x_alone():
     dy, x = example()
-    of_dy, of_x = jax.grad(lambda *args: jnp.sum(jnp.sin(waiting.after(*args))), (0, 1))(dy, x)
+    of_dy, of_x = jax.grad(lambda *args: jnp.sum(jnp.sin(recompute.after(*args))), (0, 1))(dy, x)
     np.testing.assert_array_equal(of_dy, jnp.zeros_like(dy))
     np.testing.assert_array_equal(of_x, jnp.cos(x))
-    assert "pad" not in str(jax.make_jaxpr(jax.grad(lambda dy: jnp.sum(waiting.after(dy, x))))(dy))
+    assert "pad" not in str(jax.make_jaxpr(jax.grad(lambda dy: jnp.sum(recompute.after(dy, x))))(dy))
 
 
 @pytest.mark.parametrize("place, fails", [((1, 0, 0), [False, True]), ((0, 2, 3), [False, False])])
 def test_a_nan_at_the_first_place_of_an_example_reaches_it(place, fails):
     dy, x = example()
-    after = waiting.after(dy.at[place].set(jnp.nan), x)
+    after = recompute.after(dy.at[place].set(jnp.nan), x)
     assert jnp.isnan(after).all((1, 2)).tolist() == fails
 
 
 def operations(dtype):
-    trace = jax.make_jaxpr(lambda *args: waiting.after(*args))  # a new function, or an old trace would serve
+    trace = jax.make_jaxpr(lambda *args: recompute.after(*args))  # a new function, or an old trace would serve
     return len(trace(*example(dtype)).eqns)
 
 

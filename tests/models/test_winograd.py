@@ -3,12 +3,11 @@
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from toymodels import assert_close
-from warmup_jax.models import winograd
+
+from warmup_jax.models.ops.cpu import winograd
 
 SIZES = [(4, 6), (5, 7), (4, 7), (7, 4), (1, 1), (1, 2), (2, 1), (2, 2)]
 
@@ -27,7 +26,7 @@ def by_sums(x, kernel, dy):
     y, d_padded, d_kernel = np.zeros_like(dy), np.zeros_like(padded), np.zeros_like(kernel)
     for i in range(3):
         for j in range(3):
-            seen = np.s_[:, i:i + height, j:j + width]
+            seen = np.s_[:, i : i + height, j : j + width]
             y += padded[seen] @ kernel[i, j]
             d_padded[seen] += dy @ kernel[i, j].T
             d_kernel[i, j] = np.einsum("bhwc,bhwd->cd", padded[seen], dy)
@@ -55,16 +54,19 @@ def test_the_error_in_float32_is_about_a_millionth_of_the_largest():
 
 def equations(function, *args):
     """The equations of a program, those of its inner functions among them."""
+
     def flat(jaxpr):
         inner = [(equation, equation.params.get("jaxpr")) for equation in jaxpr.eqns]
         return [each for equation, closed in inner for each in (flat(closed.jaxpr) if closed else [equation])]
+
     return flat(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def multiplications(equations):
     """Those in matrix products; none may be elsewhere."""
-    assert not {"mul", "conv_general_dilated"} & {equation.primitive.name for equation in equations
-                                                  if equation.outvars[0].aval.dtype == np.float32}  # not of indices
+    assert not {"mul", "conv_general_dilated"} & {
+        equation.primitive.name for equation in equations if equation.outvars[0].aval.dtype == np.float32
+    }  # not of indices
     products = [equation for equation in equations if equation.primitive.name == "dot_general"]
     contracted = [equation.invars[0].aval.shape[equation.params["dimension_numbers"][0][0][0]] for equation in products]
     return sum(k * math.prod(equation.outvars[0].aval.shape) for k, equation in zip(contracted, products))
@@ -91,5 +93,6 @@ def test_the_gradient_of_the_output_is_computed_once():
 
     def gradients(x, kernel, dy, other):
         return winograd.gradients(x, kernel, dy - other)
+
     lines = jax.jit(gradients).lower(x, kernel, dy, dy).compile().as_text().splitlines()
     assert sum("= f32[8,16,16,64]" in line and " subtract(" in line for line in lines) == 1

@@ -14,7 +14,8 @@ from warmup_jax.report.__main__ import main
 ROOT = Path(__file__).parent.parent.parent
 RUNS = [({"warmup_steps": 0}, "diverged"), ({"warmup_steps": 50}, "trained")]
 SUMMARY = dict.fromkeys(
-    ("data", "uninformed_loss", "seconds", "examples_per_second", "peak_memory_bytes", "bleu_signature"))
+    ("data", "uninformed_loss", "seconds", "examples_per_second", "peak_memory_bytes", "bleu_signature")
+)
 TAGS = set("html head meta title style body h1 h2 h3 p div table thead tbody tr th td pre img details summary".split())
 HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"' &amp; \ud800"
 
@@ -58,10 +59,12 @@ class Page(HTMLParser):
 @pytest.fixture
 def make(tmp_path):
     """Runs the command on workdirs; returns the page it wrote."""
+
     def make_page(*arguments):
         out = tmp_path / "page.html"
         assert main([*map(str, arguments), f"--out={out}"]) == 0
         return Page(out.read_text(encoding="utf-8"))
+
     return make_page
 
 
@@ -80,8 +83,14 @@ def write_texts(workdir, *lines):
 
 def test_everything_about_one_run(write, make):
     workdir = write(RUNS, more=lambda run, _: {1: {"diag/ratio": 1.0, "diag/norm/head": 2.0}})
-    write_texts(workdir, *({"step": step, "run": run, "written": f"said {step} {run}", "signature": "s"}
-                           for step in (10, 20) for run in (0, 1)))
+    write_texts(
+        workdir,
+        *(
+            {"step": step, "run": run, "written": f"said {step} {run}", "signature": "s"}
+            for step in (10, 20)
+            for run in (0, 1)
+        ),
+    )
     page = make(workdir)
     assert_harmless(page)
     table, texts = page.tables
@@ -108,16 +117,30 @@ def test_several_workdirs_come_together_first(write, make):
     assert_harmless(page)
     joint, *alone = page.tables
     assert [(row[0], row[2]) for row in joint] == [
-        ("workdir", ""), (str(one), "warmup_steps=0"), (str(one), "warmup_steps=50"), (str(two), "warmup_steps=50")]
+        ("workdir", ""),
+        (str(one), "warmup_steps=0"),
+        (str(one), "warmup_steps=50"),
+        (str(two), "warmup_steps=50"),
+    ]
     assert [len(table) for table in alone] == [3, 2]
     assert [picture["alt"] for picture in page.pictures] == ["curves of all runs", "curves", "curves"]
     assert [text for text in page.texts if text in ("All runs", str(one), str(two))] == [
-        "All runs", *[str(one)] * 2, str(two), str(one), str(two)]
+        "All runs",
+        *[str(one)] * 2,
+        str(two),
+        str(one),
+        str(two),
+    ]
 
 
 def test_hostile_text_stays_text(write, make):
-    workdir = write([({"name": HOSTILE}, "trained")], "<b>run", config={HOSTILE: HOSTILE},
-                    bleu_signature=HOSTILE, more=lambda *_: {1: {f'diag/x" onerror="alert(3)/{HOSTILE}': 1.0}})
+    workdir = write(
+        [({"name": HOSTILE}, "trained")],
+        "<b>run",
+        config={HOSTILE: HOSTILE},
+        bleu_signature=HOSTILE,
+        more=lambda *_: {1: {f'diag/x" onerror="alert(3)/{HOSTILE}': 1.0}},
+    )
     write_texts(workdir, {"step": 20, "run": 0, HOSTILE: HOSTILE})
     (workdir / "environment.json").write_text(json.dumps({"command": [HOSTILE]}))
     page = make(workdir)
@@ -147,22 +170,25 @@ def test_only_some_of_many_texts_are_shown(write, make):
     assert len(page.tables[1]) == 101 and "3 more in texts.jsonl" in page.text
 
 
-@pytest.mark.parametrize("file, content, message", [
-    ("config.json", None, "holds no run: there is no config.json"),
-    ("config.json", "{", "config.json is damaged: Expecting"),
-    ("config.json", "[]", "config.json is damaged: it holds no JSON object"),
-    ("environment.json", "\x00", "environment.json is damaged"),
-    ("metrics.jsonl", '{"step": 1, "run": 0}\n{"step": 2, "ru\n', "metrics.jsonl, line 2 is damaged"),
-    ("metrics.jsonl", '{"step": 1, "run": 0}\n{"step": 2, "ru', "metrics.jsonl, line 2 is damaged"),
-    ("metrics.jsonl", '{"step": 1}\n', "line 1 is damaged: no object with the integers 'step' and 'run'"),
-    ("metrics.jsonl", "3\n", "line 1 is damaged: no object"),
-    ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": "high"}\n', "train/loss='high' is no number"),
-    ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": null}\n', "train/loss=None is no number"),
-    ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": true}\n', "train/loss=True is no number"),
-    ("texts.jsonl", "\n", "texts.jsonl, line 1 is damaged"),
-    ("summary.json", "{}", "summary.json is damaged: it lacks 'runs'"),
-    ("summary.json", json.dumps(SUMMARY | {"runs": [{"run": 0}]}), "summary.json is damaged: a run lacks 'label'"),
-])
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("config.json", None, "holds no run: there is no config.json"),
+        ("config.json", "{", "config.json is damaged: Expecting"),
+        ("config.json", "[]", "config.json is damaged: it holds no JSON object"),
+        ("environment.json", "\x00", "environment.json is damaged"),
+        ("metrics.jsonl", '{"step": 1, "run": 0}\n{"step": 2, "ru\n', "metrics.jsonl, line 2 is damaged"),
+        ("metrics.jsonl", '{"step": 1, "run": 0}\n{"step": 2, "ru', "metrics.jsonl, line 2 is damaged"),
+        ("metrics.jsonl", '{"step": 1}\n', "line 1 is damaged: no object with the integers 'step' and 'run'"),
+        ("metrics.jsonl", "3\n", "line 1 is damaged: no object"),
+        ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": "high"}\n', "train/loss='high' is no number"),
+        ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": null}\n', "train/loss=None is no number"),
+        ("metrics.jsonl", '{"step": 1, "run": 0, "train/loss": true}\n', "train/loss=True is no number"),
+        ("texts.jsonl", "\n", "texts.jsonl, line 1 is damaged"),
+        ("summary.json", "{}", "summary.json is damaged: it lacks 'runs'"),
+        ("summary.json", json.dumps(SUMMARY | {"runs": [{"run": 0}]}), "summary.json is damaged: a run lacks 'label'"),
+    ],
+)
 def test_what_cannot_be_reported_is_one_line_and_status_2(write, tmp_path, capsys, file, content, message):
     workdir = write(RUNS)
     (workdir / file).unlink(missing_ok=True)
@@ -175,6 +201,10 @@ def test_what_cannot_be_reported_is_one_line_and_status_2(write, tmp_path, capsy
 
 
 def test_the_command_runs_and_a_page_that_cannot_be_written_is_one_line(write):
-    answer = subprocess.run([sys.executable, "-m", "warmup_jax.report", str(write(RUNS)), "--out=/no/such/page.html"],
-                            cwd=ROOT, capture_output=True, text=True)
+    answer = subprocess.run(
+        [sys.executable, "-m", "warmup_jax.report", str(write(RUNS)), "--out=/no/such/page.html"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 2 and answer.stderr.startswith("error: ") and answer.stderr.count("\n") == 1

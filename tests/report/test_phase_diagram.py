@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import report
-from warmup_jax.report import maps, phases, records
+from warmup_jax.report import phase_analysis, phase_plot, records
 
 RATES = (0.1, 0.2, 0.4)
 ROWS = {(0, 0): "tsd", (0, 1): "tdd", (4, 0): "ttd", (4, 1): "tdt", (16, 0): "ttt", (16, 1): "stt"}
@@ -20,14 +20,19 @@ warmup steps  largest rate  lowest seed  highest seed
 16            >=0.4         >=0.4        >=0.4         seed 1 stuck at first: stt
 18 runs: 11 trained, 2 stuck, 5 diverged
 trained: final train loss below 1.1, a third of the way from the best (0.4) to the initial one (2.5)"""
-HEAD = ("run,peak_lr,warmup_steps,seed,steps,train_loss,test_loss,test_accuracy,test_error,best_accuracy,best_step,"
-        "diverged_at,trained,stuck")
-ENDS = {"t": "20,0.4,0.5,0.9,0.1,0.9,20,,True,False", "s": "20,2.4,2.5,0.25,0.75,0.25,20,,False,True",
-        "d": "20,inf,,0,1,0,20,11,False,False"}
+HEAD = (
+    "run,peak_lr,warmup_steps,seed,steps,train_loss,test_loss,test_accuracy,test_error,best_accuracy,best_step,"
+    "diverged_at,trained,stuck"
+)
+ENDS = {
+    "t": "20,0.4,0.5,0.9,0.1,0.9,20,,True,False",
+    "s": "20,2.4,2.5,0.25,0.75,0.25,20,,False,True",
+    "d": "20,inf,,0,1,0,20,11,False,False",
+}
 
 
 def sweep(workdir, **kwargs):
-    return phases.find(records.read(workdir), **kwargs)
+    return phase_analysis.find(records.read(workdir), **kwargs)
 
 
 def states(workdir, **kwargs):
@@ -45,22 +50,29 @@ def titles(figure):
 def test_table_csv_and_picture_of_a_known_sweep(write_sweep):
     workdir = write_sweep(RATES, ROWS)
     assert report.phase_diagram(workdir) == TABLE
-    lines = [f"{3 * index + column},{rate},{length},{seed},{ENDS[letter]}"
-             for index, ((length, seed), row) in enumerate(ROWS.items())
-             for column, (rate, letter) in enumerate(zip(RATES, row))]
+    lines = [
+        f"{3 * index + column},{rate},{length},{seed},{ENDS[letter]}"
+        for index, ((length, seed), row) in enumerate(ROWS.items())
+        for column, (rate, letter) in enumerate(zip(RATES, row))
+    ]
     assert (workdir / "sweep.csv").read_text() == "\n".join([HEAD, *lines, ""])
     assert (workdir / "phase_diagram.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_maps_hatches_and_boundary(write_sweep):
-    figure = maps.draw(sweep(write_sweep(RATES, ROWS)))
+    figure = phase_plot.draw(sweep(write_sweep(RATES, ROWS)))
     assert titles(figure) == ["final train loss", "final test error", "share of seeds that trained"]
     assert "(median of 2 seeds)" in figure.axes[0].get_title()
     for axis in panels(figure):
         # of two seeds one is not most: a trained and a failed one are marked as the failed one
-        hatched = {(round(patch.get_x() + patch.get_width() / 2 - math.log2(0.1)), round(patch.get_y() + 0.5)):
-                   patch.get_hatch() for patch in axis.patches}
-        stuck, diverged = maps.HATCHES["stuck"], maps.HATCHES["diverged"]
+        hatched = {
+            (
+                round(patch.get_x() + patch.get_width() / 2 - math.log2(0.1)),
+                round(patch.get_y() + 0.5),
+            ): patch.get_hatch()
+            for patch in axis.patches
+        }
+        stuck, diverged = phase_plot.HATCHES["stuck"], phase_plot.HATCHES["diverged"]
         assert hatched == {(1, 0): diverged, (2, 0): diverged, (1, 1): diverged, (2, 1): diverged, (0, 2): stuck}
         (line,) = axis.lines
         np.testing.assert_allclose(line.get_xdata() - math.log2(0.1), [0.5, 0.5, 0.5, 0.5, 2.5, 2.5])
@@ -76,24 +88,27 @@ def test_maps_hatches_and_boundary(write_sweep):
 
 
 def test_the_share_of_three_seeds(write_sweep):
-    axis = panels(maps.draw(sweep(write_sweep(RATES, {(0, 0): "ttd", (0, 1): "ttd", (0, 2): "tdd"}))))[2]
+    axis = panels(phase_plot.draw(sweep(write_sweep(RATES, {(0, 0): "ttd", (0, 1): "ttd", (0, 2): "tdd"}))))[2]
     np.testing.assert_allclose(axis.collections[0].get_array(), [[1, 2 / 3, 0]])
-    assert [patch.get_hatch() for patch in axis.patches] == [maps.HATCHES["diverged"]]
+    assert [patch.get_hatch() for patch in axis.patches] == [phase_plot.HATCHES["diverged"]]
 
 
 def test_facets_are_rows_of_maps_judged_alike(write_sweep):
-    rows = {(norm, length, 0): row for norm, length, row in
-            [("post", 0, "sd"), ("post", 8, "ts"), ("pre", 0, "tt"), ("pre", 8, "tt")]}
+    rows = {
+        (norm, length, 0): row
+        for norm, length, row in [("post", 0, "sd"), ("post", 8, "ts"), ("pre", 0, "tt"), ("pre", 8, "tt")]
+    }
     workdir = write_sweep((0.1, 0.2), rows, axis="norm")
     assert report.phase_diagram(workdir).splitlines()[1:6] == [
         "           warmup steps  largest rate  lowest seed  highest seed",
         "norm=post  0             <0.1          <0.1         <0.1",
         "norm=post  8             0.1           0.1          0.1",
         "norm=pre   0             >=0.2         >=0.2        >=0.2",
-        "norm=pre   8             >=0.2         >=0.2        >=0.2"]
+        "norm=pre   8             >=0.2         >=0.2        >=0.2",
+    ]
     with open(workdir / "sweep.csv") as file:
         assert next(csv.DictReader(file))["norm"] == "post"
-    figure = maps.draw(sweep(workdir))
+    figure = phase_plot.draw(sweep(workdir))
     assert len(panels(figure)) == 6 and len(titles(figure)) == 3
     assert {axis.get_ylabel() for axis in figure.axes} >= {"norm=post\nwarmup [updates]", "norm=pre\nwarmup [updates]"}
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata() - math.log2(0.1), [-0.5, -0.5, 0.5, 0.5])
@@ -116,32 +131,42 @@ def test_one_value_on_each_axis_and_no_seeds(write):
     workdir = write([({"peak_lr": 0.5, "warmup_steps": 3}, "trained")])
     assert "\n3             >=0.5" in report.phase_diagram(workdir)
     assert "median of 1 seed\n" in report.phase_diagram(workdir) and sweep(workdir).seeds == [7]
-    np.testing.assert_allclose(maps.draw(sweep(workdir)).axes[0].lines[0].get_xdata(), [-0.5, -0.5])
+    np.testing.assert_allclose(phase_plot.draw(sweep(workdir)).axes[0].lines[0].get_xdata(), [-0.5, -0.5])
 
 
 def test_a_rate_of_zero_and_uneven_rates_have_their_place(write_sweep):
     found = sweep(write_sweep((0.0, 0.25, 2.0), {(0, 0): "stt"}))
-    np.testing.assert_allclose(maps.draw(found).axes[0].get_xticks(), [-3, -2, 1])
+    np.testing.assert_allclose(phase_plot.draw(found).axes[0].get_xticks(), [-3, -2, 1])
 
 
-@pytest.mark.parametrize("row, index, again, slow", [
-    ("ttt", 2, False, False), ("tts", 1, False, False), ("tst", 0, True, False), ("sst", 2, False, True),
-    ("sss", -1, False, False), ("ddd", -1, False, False), ("dtt", -1, True, False), ("sdt", -1, True, False),
-    ("stdt", 1, True, True)])
+@pytest.mark.parametrize(
+    "row, index, again, slow",
+    [
+        ("ttt", 2, False, False),
+        ("tts", 1, False, False),
+        ("tst", 0, True, False),
+        ("sst", 2, False, True),
+        ("sss", -1, False, False),
+        ("ddd", -1, False, False),
+        ("dtt", -1, True, False),
+        ("sdt", -1, True, False),
+        ("stdt", 1, True, True),
+    ],
+)
 def test_reading_of_a_row(write_sweep, row, index, again, slow):
-    found = phases.boundary(sweep(write_sweep([2.0**i for i in range(len(row))], {(0, 0): row}), threshold=1.0))
-    assert found == {("", 0): {0: phases.Reading(index, again, slow, row)}}
+    found = phase_analysis.boundary(sweep(write_sweep([2.0**i for i in range(len(row))], {(0, 0): row}), threshold=1.0))
+    assert found == {("", 0): {0: phase_analysis.Reading(index, again, slow, row)}}
 
 
 def test_the_median_of_an_even_number_of_seeds_is_on_the_grid(write_sweep):
     rows = {(0, seed): row for seed, row in enumerate(["tts", "sss", "ttt", "tds"])}
-    assert phases.middle(phases.boundary(sweep(write_sweep(RATES, rows)))["", 0]) == 0
+    assert phase_analysis.middle(phase_analysis.boundary(sweep(write_sweep(RATES, rows)))["", 0]) == 0
 
 
 def test_a_seed_without_a_run_at_some_rate(write):
     changes = [(0.1, 0), (0.2, 0), (0.2, 1), (0.4, 1)]
     workdir = write([({"peak_lr": rate, "warmup_steps": 0, "seed": seed}, "trained") for rate, seed in changes])
-    readings = phases.boundary(sweep(workdir))["", 0]
+    readings = phase_analysis.boundary(sweep(workdir))["", 0]
     assert [(reading.index, reading.row) for reading in readings.values()] == [(1, "tt"), (2, "tt")]
 
 
@@ -160,7 +185,7 @@ def test_where_nothing_was_learned_no_run_trained(write_sweep):
     diverged = write_sweep(RATES, {(0, 0): "ddd"}, "diverged")
     text = report.phase_diagram(diverged)
     assert "3 diverged" in text and "\n0             <0.1 " in text
-    assert titles(maps.draw(sweep(diverged))) == ["share of seeds that trained"]
+    assert titles(phase_plot.draw(sweep(diverged))) == ["share of seeds that trained"]
 
 
 def test_a_finite_end_after_a_divergence_is_none(write):
@@ -170,8 +195,10 @@ def test_a_finite_end_after_a_divergence_is_none(write):
 
 def test_the_final_loss_is_a_median_of_the_end(write):
     noise = {step: {"train/loss": 0.4} for step in range(11, 60)} | {60: {"train/loss": 9.0}, 59: {"train/loss": 0.3}}
-    workdir = write([({"peak_lr": 0.1, "warmup_steps": 0}, "trained")],
-                    more=lambda *_: {step: values for step, values in noise.items() if step != 20})
+    workdir = write(
+        [({"peak_lr": 0.1, "warmup_steps": 0}, "trained")],
+        more=lambda *_: {step: values for step, values in noise.items() if step != 20},
+    )
     found = sweep(workdir).outcomes[0]  # 51 losses: the last two
     assert found.train_loss == pytest.approx((0.3 + 9.0) / 2)
 
@@ -186,20 +213,22 @@ def test_missing_values_are_empty(write_sweep):
     with open(workdir / "sweep.csv") as file:
         last = list(csv.DictReader(file))[2]
     assert (last["test_loss"], last["test_accuracy"], last["test_error"]) == ("", "", "") and last["stuck"] == "True"
-    _, error, _ = panels(maps.draw(sweep(workdir)))
+    _, error, _ = panels(phase_plot.draw(sweep(workdir)))
     assert error.collections[0].get_array().mask.tolist() == [[False, False, True]]
 
 
 def test_sharpness_at_the_beginning_and_at_the_end_of_the_warmup(write_sweep):
     def sharpness(run, changes):
         return {step: {"diag/sharpness": value} for step, value in ((1, 30.0 + run), (10, 20.0), (20, 10.0))}
+
     workdir = write_sweep((0.1, 0.2), {(0, 0): "ts", (14, 0): "td", (16, 0): "tt"}, more=sharpness)
     found = sweep(workdir)
     assert [o.sharpness for o in found.outcomes] == [(30, 30), (31, 31), (32, 20), (33, 20), (34, 10), (35, 10)]
-    figure = maps.draw(found)
+    figure = phase_plot.draw(found)
     assert titles(figure)[3:] == ["initial sharpness", "sharpness at the end of the warmup"]
-    assert [(axis.get_subplotspec().rowspan.start, axis.get_subplotspec().colspan.start)
-            for axis in panels(figure)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert [
+        (axis.get_subplotspec().rowspan.start, axis.get_subplotspec().colspan.start) for axis in panels(figure)
+    ] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     colors = panels(figure)[4].collections[0].norm
     assert (colors.vmin, colors.vmax) == (10, 30), "of the cells that trained"
     report.phase_diagram(workdir)

@@ -46,12 +46,15 @@ def test_a_label_is_text_and_no_formula(write):
 
 
 def test_diagnostics_are_grouped_by_name(write):
-    more = lambda run, _: {1: {"diag/norm": 9.0, "diag/norm/head": 1.0, "diag/norm/layer1": 3.0, "diag/sharpness": 5.0},
-                           20: {"diag/norm/head": 1000.0}}
+    more = lambda run, _: {
+        1: {"diag/norm": 9.0, "diag/norm/head": 1.0, "diag/norm/layer1": 3.0, "diag/sharpness": 5.0},
+        20: {"diag/norm/head": 1000.0},
+    }
     record = records.read(write(RUNS, more=more))
     assert plots.diagnostic_panels(record) == {
         "norm": [("diag/norm/head", "norm: head"), ("diag/norm/layer1", "norm: layer1")],
-        "diagnostics": [("diag/norm", "norm"), ("diag/sharpness", "sharpness")]}
+        "diagnostics": [("diag/norm", "norm"), ("diag/sharpness", "sharpness")],
+    }
     figure = plots.draw(plots.lines_of(record), plots.diagnostic_panels(record)["norm"])
     assert [axis.get_yscale() for axis in figure.axes] == ["log", "linear"]
     assert figure.axes[0].lines[1].get_ydata().tolist() == [1, 1000]
@@ -83,18 +86,27 @@ def test_table_of_runs(write):
         "0    warmup_steps=0   0.5                nan         nan                       0.0% at 20   at 11",
         "1    warmup_steps=50  0.5                0.4         0.5        90.0%          90.0% at 20  no",
         "61 s in all, 2.2 s to the first step, 1234 examples/s, 100 tokens/s, 0.50 GiB at most",
-        "BLEU: nrefs:1"]
+        "BLEU: nrefs:1",
+    ]
 
 
 @pytest.mark.parametrize("state", ["trained", "diverged"])
 def test_an_unfinished_run_says_what_its_log_holds(write, state):
-    finished = write([({"peak_lr": 0.25}, state)], "finished",
-                     more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {})
-    unfinished = write([({"peak_lr": 0.25}, state)], "unfinished", summary=None,
-                       more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {})
+    finished = write(
+        [({"peak_lr": 0.25}, state)],
+        "finished",
+        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
+    )
+    unfinished = write(
+        [({"peak_lr": 0.25}, state)],
+        "unfinished",
+        summary=None,
+        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
+    )
     (told,), (read,) = records.read(finished).runs, records.read(unfinished).runs
     assert read["label"] == "" and read["changes"] == {} and records.read(unfinished).summary is None
     for key in ("run", "steps", "highest_rate", "best", "diverged_at"):
         assert read[key] == told[key]
     assert {key: str(value) for key, value in read["final"].items()} == {
-        key: str(value) for key, value in told["final"].items() if key != "train/diverged_at"}
+        key: str(value) for key, value in told["final"].items() if key != "train/diverged_at"
+    }

@@ -14,8 +14,13 @@ CONFIG = "--config=configs/resnet_warmup.py"
 
 
 def call(*args):
-    return subprocess.run([sys.executable, "-m", "warmup_jax.schedules", *map(str, args)], cwd=ROOT, text=True,
-                          capture_output=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "warmup_jax.schedules", *map(str, args)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
 
 
 def test_the_list_names_every_entry_with_its_source():
@@ -41,18 +46,22 @@ def test_a_config_is_looked_at(tmp_path):
 
 
 def test_lint_speaks_up(tmp_path):
-    answer = call(CONFIG, "--config.sweep.warmup_steps=(10,300)", "--config.warmup_args.count=zero",
-                  f"--out={tmp_path / 's.png'}")
+    answer = call(
+        CONFIG, "--config.sweep.warmup_steps=(10,300)", "--config.warmup_args.count=zero", f"--out={tmp_path / 's.png'}"
+    )
     assert "the rate of the first 1 of 200 updates is 0" in answer.stdout
     assert "the warmup of 300 updates does not end within the 200 of the run" in answer.stdout
 
 
-@pytest.mark.parametrize("args, named", [
-    ([CONFIG, "--config.warmup=powr"], "did you mean 'power'"),
-    ([CONFIG, "--config.warmup=power"], "needs the argument 'exponent'"),
-    ([CONFIG, "--config.warmup_args.exponent=2"], "unknown argument 'exponent'"),
-    ([CONFIG + ":cifar10", "--config.dataset.data_dir=nowhere"], "prepare cifar10"),
-])
+@pytest.mark.parametrize(
+    "args, named",
+    [
+        ([CONFIG, "--config.warmup=powr"], "did you mean 'power'"),
+        ([CONFIG, "--config.warmup=power"], "needs the argument 'exponent'"),
+        ([CONFIG, "--config.warmup_args.exponent=2"], "unknown argument 'exponent'"),
+        ([CONFIG + ":cifar10", "--config.dataset.data_dir=nowhere"], "prepare cifar10"),
+    ],
+)
 def test_a_mistake_is_one_line_and_status_2(args, named):
     answer = call(*args)
     assert answer.returncode == 2 and named in answer.stderr and answer.stderr.count("\n") == 1

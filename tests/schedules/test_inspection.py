@@ -8,8 +8,11 @@ from warmup_jax import schedules
 
 
 def cosine(warmup_steps, **changes):
-    return schedules.combine(schedules.linear_warmup(warmup_steps), schedules.cosine_decay(warmup_steps, 100),
-                             **{"peak_lr": 0.1, "num_steps": 100} | changes)
+    return schedules.combine(
+        schedules.linear_warmup(warmup_steps),
+        schedules.cosine_decay(warmup_steps, 100),
+        **{"peak_lr": 0.1, "num_steps": 100} | changes,
+    )
 
 
 def test_a_sound_schedule_has_no_lint():
@@ -20,19 +23,26 @@ def test_a_sound_schedule_has_no_lint():
         assert schedules.lint(schedules.RECIPES[name](*args), 100) == []
 
 
-@pytest.mark.parametrize("schedule, options, said", [
-    (optax.warmup_cosine_decay_schedule(0, 0.1, 10, 100), {}, "first 1 of 100 updates is 0"),
-    (schedules.delay(optax.linear_schedule(0, 1, 9), 2), {}, "first 3 of 100 updates is 0"),
-    (lambda t: 0.0 * t, {}, "first 100 of 100 updates is 0"),
-    (cosine(10), {"peak_lr": 0.2}, "highest rate is 0.1, not the peak of 0.2"),
-    (lambda t: np.where(np.asarray(t) < 10, 0.001 * np.asarray(t) + 0.001, 0.1), {"warmup_steps": 10}, "jumps from"),
-    (cosine(150), {"warmup_steps": 150}, "does not end within the 100"),
-    (lambda t: 0.1 - 0.002 * t, {}, "rate of update 51 is negative"),
-    (lambda t: 0.1 - 0.0009 * t, {}, "after the end of the run, at t = 112, the rate is negative"),
-    (lambda t: 0.05 * (1 + np.cos(np.pi * np.asarray(t) / 100)), {}, "rises again"),
-    (cosine(10), {"end_lr": 0.01}, "below the floor of 0.01"),
-    (lambda t: np.where(np.asarray(t) == 5, np.nan, 0.1), {}, "update 5 is not finite"),
-])
+@pytest.mark.parametrize(
+    "schedule, options, said",
+    [
+        (optax.warmup_cosine_decay_schedule(0, 0.1, 10, 100), {}, "first 1 of 100 updates is 0"),
+        (schedules.delay(optax.linear_schedule(0, 1, 9), 2), {}, "first 3 of 100 updates is 0"),
+        (lambda t: 0.0 * t, {}, "first 100 of 100 updates is 0"),
+        (cosine(10), {"peak_lr": 0.2}, "highest rate is 0.1, not the peak of 0.2"),
+        (
+            lambda t: np.where(np.asarray(t) < 10, 0.001 * np.asarray(t) + 0.001, 0.1),
+            {"warmup_steps": 10},
+            "jumps from",
+        ),
+        (cosine(150), {"warmup_steps": 150}, "does not end within the 100"),
+        (lambda t: 0.1 - 0.002 * t, {}, "rate of update 51 is negative"),
+        (lambda t: 0.1 - 0.0009 * t, {}, "after the end of the run, at t = 112, the rate is negative"),
+        (lambda t: 0.05 * (1 + np.cos(np.pi * np.asarray(t) / 100)), {}, "rises again"),
+        (cosine(10), {"end_lr": 0.01}, "below the floor of 0.01"),
+        (lambda t: np.where(np.asarray(t) == 5, np.nan, 0.1), {}, "update 5 is not finite"),
+    ],
+)
 def test_lint(schedule, options, said):
     assert any(said in sentence for sentence in schedules.lint(schedule, 100, **options))
 
@@ -45,20 +55,36 @@ def test_effective_warmup_compares_shapes():
     assert schedules.effective_warmup(schedules.no_warmup(), 10) == 0
 
 
-@pytest.mark.parametrize("length, updates", [
-    (dict(steps=7), 7), (dict(steps=0), 0), (dict(epochs=2.0, batch_size=128, train_size=1600), 25),
-    (dict(epochs=0.001, batch_size=128, train_size=1600), 1), (dict(examples=1000, batch_size=128), 8),
-    (dict(tokens=10**6, tokens_per_batch=4096), 244), (dict(fraction=0.25, num_steps=200), 50),
-    (dict(fraction=0.0, num_steps=200), 0), (dict(fraction=0.0125, num_steps=200), 2)])
+@pytest.mark.parametrize(
+    "length, updates",
+    [
+        (dict(steps=7), 7),
+        (dict(steps=0), 0),
+        (dict(epochs=2.0, batch_size=128, train_size=1600), 25),
+        (dict(epochs=0.001, batch_size=128, train_size=1600), 1),
+        (dict(examples=1000, batch_size=128), 8),
+        (dict(tokens=10**6, tokens_per_batch=4096), 244),
+        (dict(fraction=0.25, num_steps=200), 50),
+        (dict(fraction=0.0, num_steps=200), 0),
+        (dict(fraction=0.0125, num_steps=200), 2),
+    ],
+)
 def test_durations(length, updates):
     assert schedules.warmup_steps_from(**length) == updates
 
 
-@pytest.mark.parametrize("length, named", [
-    ({}, "got none"), (dict(steps=3, epochs=1.0), "got steps=3, epochs=1.0"), (dict(epochs=1.0), "batch_size"),
-    (dict(fraction=1.5, num_steps=10), "fraction must be at least 0 and at most 1, got 1.5"),
-    (dict(steps=-1), "steps must be at least 0, got -1"), (dict(steps=2.5), "whole number"),
-    (dict(tokens=5, tokens_per_batch=0), "tokens_per_batch above 0, got 0")])
+@pytest.mark.parametrize(
+    "length, named",
+    [
+        ({}, "got none"),
+        (dict(steps=3, epochs=1.0), "got steps=3, epochs=1.0"),
+        (dict(epochs=1.0), "batch_size"),
+        (dict(fraction=1.5, num_steps=10), "fraction must be at least 0 and at most 1, got 1.5"),
+        (dict(steps=-1), "steps must be at least 0, got -1"),
+        (dict(steps=2.5), "whole number"),
+        (dict(tokens=5, tokens_per_batch=0), "tokens_per_batch above 0, got 0"),
+    ],
+)
 def test_bad_durations_name_the_culprit(length, named):
     with pytest.raises(ValueError, match=named):
         schedules.warmup_steps_from(**length)

@@ -20,8 +20,12 @@ PEAK, INIT, END = 0.3, 0.01, 0.02
 
 def x(t, length, count="one"):
     """The progress of a warmup, in plain Python."""
-    above, below = {"one": (t + 1, length), "zero": (t, length), "one_over": (t + 1, length + 1),
-                    "linspace": (t, length - 1)}[count]
+    above, below = {
+        "one": (t + 1, length),
+        "zero": (t, length),
+        "one_over": (t + 1, length + 1),
+        "linspace": (t, length - 1),
+    }[count]
     return 1.0 if length <= 0 or below <= 0 else min(1.0, above / below)
 
 
@@ -56,9 +60,12 @@ WARMUPS = {
     "radam": ({"beta2": 0.99}, lambda t, n: rectifier(t, 0.99)),
 }
 COOLDOWNS = {
-    "linear": lambda r: 1 - r, "cosine": lambda r: (1 + np.cos(np.pi * r)) / 2,
-    "exponential": lambda r: (0.5**r - 0.5) / 0.5, "sqrt": lambda r: 1 - np.sqrt(r),
-    "square": lambda r: 1 - r**2, "mirror_cosine": lambda r: 2 * (1 - r) - (1 + np.cos(np.pi * r)) / 2,
+    "linear": lambda r: 1 - r,
+    "cosine": lambda r: (1 + np.cos(np.pi * r)) / 2,
+    "exponential": lambda r: (0.5**r - 0.5) / 0.5,
+    "sqrt": lambda r: 1 - np.sqrt(r),
+    "square": lambda r: 1 - r**2,
+    "mirror_cosine": lambda r: 2 * (1 - r) - (1 + np.cos(np.pi * r)) / 2,
 }
 
 
@@ -80,8 +87,10 @@ DECAYS = {
     "inverse_sqrt": ({"timescale": 5.0}, lambda t, s: 1 / np.sqrt(1 + max(t - s, 0) / 5)),
     "multistep": ({"boundaries": (12, 20), "factor": 0.1}, lambda t, s: 0.1 ** ((t >= 12) + (t >= 20))),
     "cooldown": ({"shape": "square"}, lambda t, s: 1 - q(t, s) ** 2),
-    "wsd": ({"decay_fraction": 0.25, "shape": "sqrt"},
-            lambda t, s: 1 - np.sqrt(np.clip((t - max(30, s)) / max(T - max(30, s), 1), 0, 1))),
+    "wsd": (
+        {"decay_fraction": 0.25, "shape": "sqrt"},
+        lambda t, s: 1 - np.sqrt(np.clip((t - max(30, s)) / max(T - max(30, s), 1), 0, 1)),
+    ),
     "one_cycle": ({}, lambda t, s: (1 + np.cos(np.pi * np.clip((t - s) / max(T - 1 - s, 1), 0, 1))) / 2),
     "cosine_restarts": ({"cycle_steps": 6.0, "cycle_mult": 1.5, "peak_decay": 0.8}, restarts),
 }
@@ -93,9 +102,17 @@ def times(length):
 
 def build(warmup, schedule, combination, length, peak=PEAK, total=T):
     return schedules.build(
-        warmup=warmup, schedule=schedule, combination=combination, warmup_args=WARMUPS[warmup][0],
-        schedule_args=DECAYS[schedule][0], warmup_steps=length, num_steps=total,
-        peak_lr=peak, init_lr=INIT, end_lr=END)
+        warmup=warmup,
+        schedule=schedule,
+        combination=combination,
+        warmup_args=WARMUPS[warmup][0],
+        schedule_args=DECAYS[schedule][0],
+        warmup_steps=length,
+        num_steps=total,
+        peak_lr=peak,
+        init_lr=INIT,
+        end_lr=END,
+    )
 
 
 def expected(warmup, schedule, combination, length, t):
@@ -106,9 +123,14 @@ def expected(warmup, schedule, combination, length, t):
 
 
 # Every warmup and every decay, and every combination of the two plainest.
-every_schedule = pytest.mark.parametrize("warmup, schedule, combination", [
-    *((w, "cosine", "join") for w in schedules.WARMUPS), *(("linear", d, "join") for d in schedules.DECAYS),
-    *(("linear", d, "multiply") for d in schedules.DECAYS)])
+every_schedule = pytest.mark.parametrize(
+    "warmup, schedule, combination",
+    [
+        *((w, "cosine", "join") for w in schedules.WARMUPS),
+        *(("linear", d, "join") for d in schedules.DECAYS),
+        *(("linear", d, "multiply") for d in schedules.DECAYS),
+    ],
+)
 
 
 def test_every_entry_has_its_closed_form():
@@ -167,8 +189,10 @@ def test_jit_equals_eager_and_vmap_equals_loop(warmup, schedule, combination):
 @every_schedule
 def test_gradients_are_finite(warmup, schedule, combination):
     t = jnp.arange(2 * T)
+
     def total(peak, length, last):
         return build(warmup, schedule, combination, length, peak, last)(t).sum()
+
     gradient = jax.jit(jax.grad(total, (0, 1, 2)))
     for length in map(float, LENGTHS):
         found = gradient(PEAK, length, float(T))
@@ -182,10 +206,12 @@ def traced_arguments(names):
 
 @pytest.mark.parametrize("name, arg", traced_arguments(schedules.WARMUPS) + traced_arguments(schedules.DECAYS))
 def test_own_numbers_may_be_mapped(name, arg):
-    table, own = ((schedules.WARMUPS, WARMUPS) if arg in WARMUPS.get(name, ({},))[0] else (schedules.DECAYS, DECAYS))
+    table, own = (schedules.WARMUPS, WARMUPS) if arg in WARMUPS.get(name, ({},))[0] else (schedules.DECAYS, DECAYS)
     offered = {"warmup_steps": 8, "start": 3, "stop": T}
     wanted = inspect.signature(table[name]).parameters
-    make = lambda value: table[name](**{k: v for k, v in offered.items() if k in wanted and k not in own[name][0]}, **own[name][0] | {arg: value})
+    make = lambda value: table[name](
+        **{k: v for k, v in offered.items() if k in wanted and k not in own[name][0]}, **own[name][0] | {arg: value}
+    )
     centre = own[name][0][arg]
     values = np.float32([centre, centre * (0.9 if arg == "beta2" else 0.7)])
     t = jnp.arange(30)
@@ -197,12 +223,14 @@ def test_own_numbers_may_be_mapped(name, arg):
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_warmup_rises_within_0_and_1(name, length):
     wanted = inspect.signature(schedules.WARMUPS[name]).parameters
-    factor = schedules.WARMUPS[name](**WARMUPS[name][0], **({"warmup_steps": length} if "warmup_steps" in wanted else {}))
+    factor = schedules.WARMUPS[name](
+        **WARMUPS[name][0], **({"warmup_steps": length} if "warmup_steps" in wanted else {})
+    )
     values = np.asarray(factor(jnp.arange(-5, 3 * T)))
     assert (np.diff(values) >= -1e-7).all() and values.min() >= 0 and values.max() <= 1
     assert (values[:6] == values[5]).all(), "time before the start is the start"
     if "warmup_steps" in wanted:
-        assert (values[5 + max(length - 1 if name != "constant" else length, 0):] == 1).all()
+        assert (values[5 + max(length - 1 if name != "constant" else length, 0) :] == 1).all()
         if length == 0:
             assert (values == 1).all()
 
@@ -236,33 +264,36 @@ def test_composition():
     np.testing.assert_allclose(schedules.jagged_restarts(slope, 6, factor)(t), t * jagged)
 
 
-@pytest.mark.parametrize("call, named", [
-    (lambda: schedules.linear_warmup(-1), "warmup_steps must be finite and at least 0, got -1"),
-    (lambda: schedules.linear_warmup(2.5), "warmup_steps must be a whole number of updates, got 2.5"),
-    (lambda: schedules.linear_warmup(float("nan")), "warmup_steps"),
-    (lambda: schedules.linear_warmup("ten"), "warmup_steps must be a number, got 'ten'"),
-    (lambda: schedules.linear_warmup(3, "two"), "unknown count 'two'.*linspace"),
-    (lambda: schedules.constant_warmup(3, 1.5), "value must be finite and at least 0 and at most 1, got 1.5"),
-    (lambda: schedules.power_warmup(3, 0.0), "exponent"),
-    (lambda: schedules.exponential_warmup(0), "tau"),
-    (lambda: schedules.geometric_warmup(3, 0.0), "start"),
-    (lambda: schedules.untuned_linear_warmup(1.0), "beta2 must be finite and above 0 and below 1, got 1.0"),
-    (lambda: schedules.untuned_exponential_warmup(-0.1), "beta2"),
-    (lambda: schedules.radam_warmup(0.6), "beta2 must be finite and above 0.6"),
-    (lambda: schedules.inverse_sqrt_decay(0, 0.0), "timescale"),
-    (lambda: schedules.polynomial_decay(0, 9, -1.0), "exponent"),
-    (lambda: schedules.exponential_decay(0, 9, 1.0), "final"),
-    (lambda: schedules.geometric_decay(0, 0.0, 3), "decay_rate"),
-    (lambda: schedules.multistep_decay((-3, 5), 0.1), "boundaries"),
-    (lambda: schedules.cooldown(0, 9, "sine"), "unknown shape 'sine'; did you mean 'linear'|unknown shape 'sine'"),
-    (lambda: schedules.wsd_decay(0, 9, 1.5), "decay_fraction"),
-    (lambda: schedules.cosine_restarts_decay(0, 0), "cycle_steps"),
-    (lambda: schedules.delay(schedules.no_warmup(), -1), "steps"),
-    (lambda: build("linear", "cosine", "join", 10, peak=float("nan")), "peak_lr"),
-    (lambda: build("linear", "cosine", "join", 10, peak=-1.0), "peak_lr must be finite and at least 0, got -1.0"),
-    (lambda: build("linear", "cosine", "join", 10, total=-3), "num_steps"),
-    (lambda: build("linear", "cosine", "add", 10), "unknown combination 'add'.*join"),
-])
+@pytest.mark.parametrize(
+    "call, named",
+    [
+        (lambda: schedules.linear_warmup(-1), "warmup_steps must be finite and at least 0, got -1"),
+        (lambda: schedules.linear_warmup(2.5), "warmup_steps must be a whole number of updates, got 2.5"),
+        (lambda: schedules.linear_warmup(float("nan")), "warmup_steps"),
+        (lambda: schedules.linear_warmup("ten"), "warmup_steps must be a number, got 'ten'"),
+        (lambda: schedules.linear_warmup(3, "two"), "unknown count 'two'.*linspace"),
+        (lambda: schedules.constant_warmup(3, 1.5), "value must be finite and at least 0 and at most 1, got 1.5"),
+        (lambda: schedules.power_warmup(3, 0.0), "exponent"),
+        (lambda: schedules.exponential_warmup(0), "tau"),
+        (lambda: schedules.geometric_warmup(3, 0.0), "start"),
+        (lambda: schedules.untuned_linear_warmup(1.0), "beta2 must be finite and above 0 and below 1, got 1.0"),
+        (lambda: schedules.untuned_exponential_warmup(-0.1), "beta2"),
+        (lambda: schedules.radam_warmup(0.6), "beta2 must be finite and above 0.6"),
+        (lambda: schedules.inverse_sqrt_decay(0, 0.0), "timescale"),
+        (lambda: schedules.polynomial_decay(0, 9, -1.0), "exponent"),
+        (lambda: schedules.exponential_decay(0, 9, 1.0), "final"),
+        (lambda: schedules.geometric_decay(0, 0.0, 3), "decay_rate"),
+        (lambda: schedules.multistep_decay((-3, 5), 0.1), "boundaries"),
+        (lambda: schedules.cooldown(0, 9, "sine"), "unknown shape 'sine'; did you mean 'linear'|unknown shape 'sine'"),
+        (lambda: schedules.wsd_decay(0, 9, 1.5), "decay_fraction"),
+        (lambda: schedules.cosine_restarts_decay(0, 0), "cycle_steps"),
+        (lambda: schedules.delay(schedules.no_warmup(), -1), "steps"),
+        (lambda: build("linear", "cosine", "join", 10, peak=float("nan")), "peak_lr"),
+        (lambda: build("linear", "cosine", "join", 10, peak=-1.0), "peak_lr must be finite and at least 0, got -1.0"),
+        (lambda: build("linear", "cosine", "join", 10, total=-3), "num_steps"),
+        (lambda: build("linear", "cosine", "add", 10), "unknown combination 'add'.*join"),
+    ],
+)
 def test_bad_input_names_the_culprit(call, named):
     with pytest.raises(ValueError, match=named):
         call()
@@ -284,7 +315,10 @@ def test_examples_in_docstrings(name):
     assert not doctest.testmod(importlib.import_module(name)).failed
 
 
-@pytest.mark.parametrize("function", [*schedules.WARMUPS.values(), *schedules.DECAYS.values(),
-                                      *schedules.RECIPES.values()], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "function",
+    [*schedules.WARMUPS.values(), *schedules.DECAYS.values(), *schedules.RECIPES.values()],
+    ids=lambda function: function.__name__,
+)
 def test_every_public_function_has_an_example(function):
     assert ">>>" in function.__doc__ and "Returns:" in function.__doc__

@@ -15,10 +15,34 @@ from optax import MultiSteps
 
 from warmup_jax import transforms
 from warmup_jax.schedules import delay
-from warmup_jax.schedules.ports import (big_vision, deepspeed, detectron2, epfml, fairseq, flax_examples, ildoonet,
-                                        init2winit, levanter, maxtext, mean_teacher, megatron, mmcv, nanodo, nanogpt,
-                                        opennmt, optax, pytorch_optimizer, pytorch_warmup, schedulefree, t5x, timm,
-                                        torch, torchtitan, transformers, why_warmup)
+from warmup_jax.schedules.ports import (
+    big_vision,
+    deepspeed,
+    detectron2,
+    epfml,
+    fairseq,
+    flax_examples,
+    ildoonet,
+    init2winit,
+    levanter,
+    maxtext,
+    mean_teacher,
+    megatron,
+    mmcv,
+    nanodo,
+    nanogpt,
+    opennmt,
+    optax,
+    pytorch_optimizer,
+    pytorch_warmup,
+    schedulefree,
+    t5x,
+    timm,
+    torch,
+    torchtitan,
+    transformers,
+    why_warmup,
+)
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
 EXACT = (1e-12, 1e-12)
@@ -112,18 +136,23 @@ def epfml_wsd(p):
 
 def expo_multistep(p):
     milestones = [epoch * p["steps_per_epoch"] for epoch in p["milestones_epochs"]]
-    return pytorch_warmup.dampening(torch.MultiStepLR(p["lr"], milestones, p["gamma"]),
-                                    pytorch_warmup.ExponentialWarmup(p["warmup_period"]))
+    return pytorch_warmup.dampening(
+        torch.MultiStepLR(p["lr"], milestones, p["gamma"]), pytorch_warmup.ExponentialWarmup(p["warmup_period"])
+    )
 
 
 def delayed_cosine(p):
-    return pytorch_warmup.dampening(delay(torch.CosineAnnealingLR(p["lr"], p["T_max"]), p["warmup_period"] - 1),
-                                    pytorch_warmup.LinearWarmup(p["warmup_period"]))
+    return pytorch_warmup.dampening(
+        delay(torch.CosineAnnealingLR(p["lr"], p["T_max"]), p["warmup_period"] - 1),
+        pytorch_warmup.LinearWarmup(p["warmup_period"]),
+    )
 
 
 def groups_of_linear(p):
-    return [pytorch_warmup.dampening(lambda t: p["lr"], pytorch_warmup.LinearWarmup(period))
-            for period in p["warmup_period"]]
+    return [
+        pytorch_warmup.dampening(lambda t: p["lr"], pytorch_warmup.LinearWarmup(period))
+        for period in p["warmup_period"]
+    ]
 
 
 def groups_of_layers(p):
@@ -131,13 +160,19 @@ def groups_of_layers(p):
 
 
 def chained(p):
-    return torch.ChainedScheduler(p["lr"], [torch.ConstantLR(p["lr"], p["factor"], p["total_iters"]),
-                                            torch.MultiStepLR(p["lr"], p["milestones"], p["gamma"])])
+    return torch.ChainedScheduler(
+        p["lr"],
+        [
+            torch.ConstantLR(p["lr"], p["factor"], p["total_iters"]),
+            torch.MultiStepLR(p["lr"], p["milestones"], p["gamma"]),
+        ],
+    )
 
 
 def trapezoid(p):
-    return optax.join_schedules([optax.linear_schedule(0.0, 0.1, 4), lambda t: 0.1, optax.linear_schedule(0.1, 0.0, 6)],
-                                p["boundaries"])
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, 0.1, 4), lambda t: 0.1, optax.linear_schedule(0.1, 0.0, 6)], p["boundaries"]
+    )
 
 
 def scheduled_lr(p):
@@ -178,7 +213,8 @@ CASES = {
     "hf_cosine_hard_restarts": Case(lambda p: transformers.get_cosine_with_hard_restarts_schedule_with_warmup(**p)),
     "hf_cosine_resume_at7": Case(lambda p: transformers.get_cosine_schedule_with_warmup(**without(p, "resume_at"))),
     "hf_cosine_warmup_min_lr_rate": Case(
-        lambda p: transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(**p), last=29),
+        lambda p: transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(**p), last=29
+    ),
     "hf_inverse_sqrt": Case(lambda p: transformers.get_inverse_sqrt_schedule(**p)),
     "hf_linear": Case(lambda p: transformers.get_linear_schedule_with_warmup(**p)),
     "hf_wsd_1msqrt_1msqrt": Case(wsd),
@@ -217,7 +253,8 @@ CASES = {
     "optax_warmup_cosine_zero_warmup": Case(lambda p: optax.warmup_cosine_decay_schedule(**p)),
     "optax_warmup_exponential_staircase": Case(lambda p: optax.warmup_exponential_decay_schedule(**p)),
     "pytorch_optimizer_adafactor_relative_step": Case(
-        lambda p: pytorch_optimizer.get_relative_step_size(p["warmup_init"]), offset=-1),
+        lambda p: pytorch_optimizer.get_relative_step_size(p["warmup_init"]), offset=-1
+    ),
     "pytorch_optimizer_cosine": Case(lambda p: pytorch_optimizer.CosineScheduler(**p), last=30),
     "pytorch_optimizer_linear": Case(lambda p: pytorch_optimizer.LinearScheduler(**p), last=30),
     "pytorch_optimizer_wsd_1msqrt": Case(lambda p: pytorch_optimizer.get_wsd_schedule(**p)),
@@ -260,8 +297,10 @@ EXTRA = [
     *((name, Case(megatron_wd, series="weight_decay")) for name in CASES if name.startswith("megatron")),
     *((name, Case(one_cycle_momentum, series="momentum")) for name in CASES if name.startswith("torch_onecycle")),
     ("mean_teacher_sigmoid_rampup", Case(lambda p: mean_teacher.linear_rampup(**p), series="linear_rampup")),
-    ("pytorch_optimizer_adafactor_relative_step",
-     Case(lambda p: pytorch_optimizer.get_relative_step_size(False), offset=-1, series="without_warmup_init")),
+    (
+        "pytorch_optimizer_adafactor_relative_step",
+        Case(lambda p: pytorch_optimizer.get_relative_step_size(False), offset=-1, series="without_warmup_init"),
+    ),
 ]
 # Vectors that are no schedules of t, and what stands for them.
 NOT_SCHEDULES = {
@@ -282,7 +321,7 @@ def worst(name, case):
     with double_precision(True):
         schedule, t = case.schedule(vector["params"]), np.pad(steps[kept] + case.offset, (0, 90 - kept.sum()), "edge")
         groups = [group(t) for group in schedule] if isinstance(schedule, list) else schedule(t)
-        got = np.array(groups).T[:kept.sum()]
+        got = np.array(groups).T[: kept.sum()]
     relative, absolute = case.tolerance
     error = np.abs(got - expected[kept])
     return (error / (absolute + relative * np.abs(expected[kept]))).max(), error.max()
@@ -323,6 +362,6 @@ def test_in_single_precision():
     for name in ("hf_cosine", "timm_cosine_cycles", "torch_onecycle_cos"):
         vector = json.loads((VECTORS / f"{name}.json").read_text())
         steps = np.array([t for t in vector["steps"] if t <= CASES[name].last])
-        got = CASES[name].schedule(vector["params"])(np.pad(steps, (0, 90 - len(steps)), "edge"))[:len(steps)]
-        expected = vector["values"][:len(steps)]
+        got = CASES[name].schedule(vector["params"])(np.pad(steps, (0, 90 - len(steps)), "edge"))[: len(steps)]
+        expected = vector["values"][: len(steps)]
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8, err_msg=name)

@@ -12,11 +12,13 @@ VECTORS = Path(__file__).parents[2] / "../shared/vectors"
 @pytest.fixture(scope="session")
 def vector():
     """Reads a vector by name: what the named software did while it ran."""
+
     def read(name):
         path = VECTORS / f"{name}.json"
         if not path.exists():
             pytest.skip(f"no peers' vectors on this machine: {path.resolve()}")
         return json.loads(path.read_text())
+
     return read
 
 

@@ -20,10 +20,10 @@ TRAJECTORIES = {
     # Adam with the eps of old torch, and a warmup that is 1e-8 above the line while it lasts.
     "traj_radam_repo_adamw_warmup5": (
         transforms.scale_by_adam_frozen(0),
-        lambda t: 0.01 * schedules.linear_warmup(5)(t) + 1e-8 * (t + 1 < 5)),
+        lambda t: 0.01 * schedules.linear_warmup(5)(t) + 1e-8 * (t + 1 < 5),
+    ),
     # int(2 / (1 - 0.95)) is 39 in floating point.
-    "traj_torch_adam_untuned_linear": (
-        optax.scale_by_adam(b2=0.95), lambda t: 0.05 * schedules.linear_warmup(39)(t)),
+    "traj_torch_adam_untuned_linear": (optax.scale_by_adam(b2=0.95), lambda t: 0.05 * schedules.linear_warmup(39)(t)),
     "traj_optax_adam_nowarmup": (optax.scale_by_adam(), lambda t: 0.01 * schedules.no_warmup()(t)),
     "traj_optax_lamb": (optax.chain(optax.scale_by_adam(eps=1e-6), optax.scale_by_trust_ratio()), 0.01),
 }
@@ -31,9 +31,11 @@ TRAJECTORIES = {
 
 def sizes(tx, grads):
     """The updates for a sequence of scalar gradients."""
+
     def step(state, grad):
         update, state = tx.update(grad, state)
         return state, update
+
     return jax.lax.scan(step, tx.init(jnp.zeros(())), jnp.asarray(grads, float))[1]
 
 
@@ -64,7 +66,7 @@ def test_every_trajectory_that_is_there_has_an_expression(vector):
 def test_rectification_is_exact_in_single_precision(b2):
     """With a constant gradient the update of "skip" is the rectification; float32 must find the same steps."""
     t, rho_inf = np.arange(1, 12), 2 / (1 - b2) - 1
-    rho = rho_inf - 2 * t * b2 ** t / (1 - b2 ** t)
+    rho = rho_inf - 2 * t * b2**t / (1 - b2**t)
     root = np.sqrt(np.maximum((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho), 0))
     got = sizes(transforms.scale_by_rectified_adam(b2=b2, degenerate="skip"), np.ones(11))
     np.testing.assert_allclose(got, np.where(rho >= 5, root, 0), rtol=2e-3)
@@ -82,6 +84,7 @@ def test_rectification_has_a_finite_gradient_in_every_number():
 
     def total(b1, b2, eps, threshold):
         return sizes(transforms.scale_by_rectified_adam(b1, b2, eps, threshold), grads).sum()
+
     assert np.isfinite(jax.grad(total, (0, 1, 2, 3))(0.9, 0.99, 1e-8, 5.0)).all()
 
 
@@ -89,7 +92,7 @@ def test_rectification_has_a_finite_gradient_in_every_number():
 def test_gi_adam_with_a_constant_gradient_ramps_as_the_root(b2, x64):
     t = np.arange(1, 20)
     got = sizes(transforms.scale_by_gi_adam(b2=b2), np.full(19, 7.0))
-    np.testing.assert_allclose(got, np.sqrt(1 - b2 ** t), rtol=1e-7)
+    np.testing.assert_allclose(got, np.sqrt(1 - b2**t), rtol=1e-7)
 
 
 def test_gi_adam_takes_a_zero_first_gradient():
@@ -102,20 +105,21 @@ def test_frozen_adam_by_hand(n, x64):
     m = v = 0.0
     want = []
     for t, g in enumerate(grads, start=1):
-        v = b2 * v + (1 - b2) * g ** 2
+        v = b2 * v + (1 - b2) * g**2
         if t <= n:
             want.append(0.0)
             continue
         m = b1 * m + (1 - b1) * g
-        want.append(m / (1 - b1 ** t) * np.sqrt(1 - b2 ** t) / (np.sqrt(v) + eps))
+        want.append(m / (1 - b1**t) * np.sqrt(1 - b2**t) / (np.sqrt(v) + eps))
     got = sizes(transforms.scale_by_adam_frozen(n, b1, b2, eps), grads)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_frozen_for_no_update_without_eps_is_adam():
     grads = np.cos(np.arange(6))
-    np.testing.assert_allclose(sizes(transforms.scale_by_adam_frozen(0, eps=0.0), grads),
-                               sizes(optax.scale_by_adam(eps=0.0), grads), rtol=1e-5)
+    np.testing.assert_allclose(
+        sizes(transforms.scale_by_adam_frozen(0, eps=0.0), grads), sizes(optax.scale_by_adam(eps=0.0), grads), rtol=1e-5
+    )
 
 
 VARIANTS = {
@@ -134,7 +138,7 @@ def test_low_precision_moments_do_not_stall(name):
         updates, state = update(jnp.full(3, 1.0 + t, jnp.bfloat16), state)
     assert updates.dtype == jnp.bfloat16 and state.nu.dtype == state.mu.dtype == jnp.float32
     squares = [1.0] * (name == "gi") + [(1.0 + t) ** 2 for t in range(40)]
-    weights = [0.999 ** 40] * (name == "gi") + [0.001 * 0.999 ** (39 - t) for t in range(40)]
+    weights = [0.999**40] * (name == "gi") + [0.001 * 0.999 ** (39 - t) for t in range(40)]
     np.testing.assert_allclose(state.nu, np.dot(squares, weights), rtol=1e-4)
 
 
@@ -148,15 +152,20 @@ def test_complex_parameters(name):
     np.testing.assert_allclose(updates, grad if name == "rectified" else grad / 5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("call, message", [
-    *[(lambda make=make, name=name, bad=bad: make(**{name: bad}), f"{name} must be .* {bad}")
-      for make in VARIANTS.values()
-      for name, bad in (("b1", 1.0), ("b1", -0.1), ("b2", 1.5), ("b2", float("nan")), ("eps", -1e-8))],
-    (lambda: transforms.scale_by_adam_frozen(-1), "n must be .* -1"),
-    (lambda: transforms.scale_by_rectified_adam(threshold=4.0), "threshold must be .* 4.0"),
-    (lambda: transforms.scale_by_rectified_adam(threshold=float("nan")), "threshold must be .* nan"),
-    (lambda: transforms.scale_by_rectified_adam(degenerate="adam"), "unknown degenerate 'adam'.*sgd, skip"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        *[
+            (lambda make=make, name=name, bad=bad: make(**{name: bad}), f"{name} must be .* {bad}")
+            for make in VARIANTS.values()
+            for name, bad in (("b1", 1.0), ("b1", -0.1), ("b2", 1.5), ("b2", float("nan")), ("eps", -1e-8))
+        ],
+        (lambda: transforms.scale_by_adam_frozen(-1), "n must be .* -1"),
+        (lambda: transforms.scale_by_rectified_adam(threshold=4.0), "threshold must be .* 4.0"),
+        (lambda: transforms.scale_by_rectified_adam(threshold=float("nan")), "threshold must be .* nan"),
+        (lambda: transforms.scale_by_rectified_adam(degenerate="adam"), "unknown degenerate 'adam'.*sgd, skip"),
+    ],
+)
 def test_bad_input_names_the_culprit(call, message):
     with pytest.raises(ValueError, match=message):
         call()

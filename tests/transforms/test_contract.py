@@ -43,16 +43,20 @@ def params(dtype=jnp.float32):
 
 
 def grads(t, dtype=jnp.float32):
-    return {"w": jnp.cos(t + jnp.arange(6.0)).reshape(2, 3).astype(dtype),
-            "b": jnp.sin(t + jnp.arange(3.0)).astype(dtype)}
+    return {
+        "w": jnp.cos(t + jnp.arange(6.0)).reshape(2, 3).astype(dtype),
+        "b": jnp.sin(t + jnp.arange(3.0)).astype(dtype),
+    }
 
 
 def run(tx, steps=7, dtype=jnp.float32, jit=True):
     """All updates stacked, and the final state."""
     tx = optax.with_extra_args_support(tx)
+
     def step(state, t):
         updates, state = tx.update(grads(t, dtype), state, params(dtype), **EXTRA)
         return state, updates
+
     state = tx.init(params(dtype))
     if jit:
         state, out = jax.lax.scan(step, state, jnp.arange(steps))
@@ -111,11 +115,13 @@ def test_dtypes_are_kept(name, dtype):
 def test_five_steps_are_one_program(name):
     tx = optax.with_extra_args_support(MAKE[name]())
     compiled = 0
+
     @jax.jit
     def step(state, t):
         nonlocal compiled
         compiled += 1
         return tx.update(grads(t), state, params(), **EXTRA)[1]
+
     state = tx.init(params())
     for t in range(5):
         state = step(state, t)
@@ -134,8 +140,10 @@ def test_numbers_can_be_mapped(name):
 @every_number
 def test_numbers_can_be_injected(name):
     make, number, other = OF_ONE_NUMBER[name]
+
     def factory(number):
         return optax.with_extra_args_support(make(number))
+
     injected = optax.inject_hyperparams(factory)
     want, _ = plain(name)
     assert_close(run(injected(number))[0], want, rtol=1e-3, atol=1e-5)

@@ -19,8 +19,9 @@ def applied(tx, params, steps, **extra_args):
 
 
 def test_it_dampens_a_chain_that_it_does_not_know():
-    tx = optax.chain(optax.sgd(optax.cosine_decay_schedule(0.2, 20)),
-                     transforms.scale_by_warmup(schedules.linear_warmup(8)))
+    tx = optax.chain(
+        optax.sgd(optax.cosine_decay_schedule(0.2, 20)), transforms.scale_by_warmup(schedules.linear_warmup(8))
+    )
     got, _ = applied(tx, jnp.zeros(()), 12)
     want = [0.1 * (1 + np.cos(np.pi * t / 20)) * min(1, (t + 1) / 8) for t in range(12)]
     np.testing.assert_allclose(got[:, 0], want, rtol=1e-6)
@@ -38,8 +39,10 @@ def test_groups_are_those_of_pytorch_warmup(x64, vector):
 def test_a_scheduler_that_waits_for_the_warmup_is_that_of_pytorch_warmup(x64, vector):
     peer = vector("pytorch_warmup_linear10_then_cosine20")
     cosine = optax.cosine_decay_schedule(0.1, 20)
-    tx = optax.chain(transforms.scale_by_recorded_learning_rate(lambda t: cosine(jnp.maximum(t - 9, 0))),
-                     transforms.scale_by_warmup(schedules.linear_warmup(10)))
+    tx = optax.chain(
+        transforms.scale_by_recorded_learning_rate(lambda t: cosine(jnp.maximum(t - 9, 0))),
+        transforms.scale_by_warmup(schedules.linear_warmup(10)),
+    )
     got, _ = applied(tx, jnp.zeros(()), 30)
     np.testing.assert_allclose(got[:, 0], peer["values"][:30], rtol=1e-12, atol=1e-15)
 
@@ -67,7 +70,8 @@ def test_warmup_in_front_of_a_plateau_rule_is_that_of_timm(x64, vector):
     tx = optax.chain(
         transforms.scale_by_recorded_learning_rate(args["lr"]),
         optax.conditionally_transform(plateau, lambda step, **_: step > args["warmup_t"], forward_extra_args=True),
-        transforms.scale_by_warmup(warmup))
+        transforms.scale_by_warmup(warmup),
+    )
     values = [jnp.asarray(value, float) for value in (np.inf, *args["metrics"])]
     state = tx.init(jnp.zeros(()))
     for value, want in zip(values, peer["values"]):
@@ -85,11 +89,14 @@ def test_labels_can_be_a_prefix_or_a_function():
         np.testing.assert_array_equal(-got, [[0.5, 0.5, 1.0]])
 
 
-@pytest.mark.parametrize("factor, labels, message", [
-    ({"a": 1.0}, None, "exactly when labels are given"),
-    (schedules.no_warmup(), {"w": "a"}, "exactly when labels are given"),
-    ({"body": 1.0}, {"w": "bdoy"}, "'bdoy'; did you mean 'body'"),
-])
+@pytest.mark.parametrize(
+    "factor, labels, message",
+    [
+        ({"a": 1.0}, None, "exactly when labels are given"),
+        (schedules.no_warmup(), {"w": "a"}, "exactly when labels are given"),
+        ({"body": 1.0}, {"w": "bdoy"}, "'bdoy'; did you mean 'body'"),
+    ],
+)
 def test_labels_and_factors_must_fit(factor, labels, message):
     with pytest.raises(ValueError, match=message):
         transforms.scale_by_warmup(factor, labels).init({"w": jnp.ones(())})
@@ -98,11 +105,14 @@ def test_labels_and_factors_must_fit(factor, labels, message):
 ERRORS = [0.9, float("nan"), 0.8, 0.79, 0.95, float("nan")]
 
 
-@pytest.mark.parametrize("metric, threshold, mode, argument", [
-    ("error", 0.8, "below", ERRORS),
-    ("accuracy", 0.2, "above", [1 - e if e != 0.8 else 0.2 for e in ERRORS]),  # 1 - 0.8 is not 0.2
-    (lambda extra: extra["error"] < 0.8, None, "below", ERRORS),
-])
+@pytest.mark.parametrize(
+    "metric, threshold, mode, argument",
+    [
+        ("error", 0.8, "below", ERRORS),
+        ("accuracy", 0.2, "above", [1 - e if e != 0.8 else 0.2 for e in ERRORS]),  # 1 - 0.8 is not 0.2
+        (lambda extra: extra["error"] < 0.8, None, "below", ERRORS),
+    ],
+)
 def test_the_rule_of_he_et_al(metric, threshold, mode, argument):
     """Strictly past the threshold, from that update on, for ever; NaN decides nothing."""
     tx = transforms.warmup_until(metric, threshold, 0.1, 1.0, mode)
@@ -113,8 +123,11 @@ def test_the_rule_of_he_et_al(metric, threshold, mode, argument):
 
 
 def test_the_warmup_of_the_110_layer_resnet_is_in_the_rate_that_is_read():
-    tx = optax.chain(optax.trace(0.9), transforms.scale_by_recorded_learning_rate(0.1),
-                     transforms.warmup_until("error", 0.8, low=0.1, high=1.0))
+    tx = optax.chain(
+        optax.trace(0.9),
+        transforms.scale_by_recorded_learning_rate(0.1),
+        transforms.warmup_until("error", 0.8, low=0.1, high=1.0),
+    )
     state, rates = tx.init(jnp.zeros(())), []
     for error in (0.9, 0.85, 0.7):
         _, state = tx.update(jnp.ones(()), state, error=error, unused="passes")
@@ -122,18 +135,25 @@ def test_the_warmup_of_the_110_layer_resnet_is_in_the_rate_that_is_read():
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: transforms.warmup_until("error", 0.8, 0.1, 1.0, mode="under"), "unknown mode 'under'.*above, below"),
-    (lambda: transforms.warmup_until("error", float("nan"), 0.1, 1.0), "threshold must be .* nan"),
-    (lambda: transforms.warmup_until("error", None, 0.1, 1.0), "threshold must be a number"),
-    (lambda: transforms.warmup_until(lambda extra: True, 0.8, 0.1, 1.0), "threshold must be None"),
-    (lambda: transforms.warmup_until("error", 0.8, -0.1, 1.0), "low must be .* -0.1"),
-    (lambda: transforms.warmup_until("error", 0.8, 0.1, float("nan")), "high must be .* nan"),
-    (lambda: applied(transforms.warmup_until("error", 0.8, 0.1, 1.0), jnp.zeros(()), 1, loss=[1.0]),
-     r"'error': call update\(..., error=...\) \(given: loss\)"),
-    (lambda: applied(transforms.warmup_until("error", 0.8, 0.1, 1.0), jnp.zeros(()), 1, error=jnp.ones((1, 2))),
-     r"scalar 'error', not one of shape \(2,\)"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: transforms.warmup_until("error", 0.8, 0.1, 1.0, mode="under"), "unknown mode 'under'.*above, below"),
+        (lambda: transforms.warmup_until("error", float("nan"), 0.1, 1.0), "threshold must be .* nan"),
+        (lambda: transforms.warmup_until("error", None, 0.1, 1.0), "threshold must be a number"),
+        (lambda: transforms.warmup_until(lambda extra: True, 0.8, 0.1, 1.0), "threshold must be None"),
+        (lambda: transforms.warmup_until("error", 0.8, -0.1, 1.0), "low must be .* -0.1"),
+        (lambda: transforms.warmup_until("error", 0.8, 0.1, float("nan")), "high must be .* nan"),
+        (
+            lambda: applied(transforms.warmup_until("error", 0.8, 0.1, 1.0), jnp.zeros(()), 1, loss=[1.0]),
+            r"'error': call update\(..., error=...\) \(given: loss\)",
+        ),
+        (
+            lambda: applied(transforms.warmup_until("error", 0.8, 0.1, 1.0), jnp.zeros(()), 1, error=jnp.ones((1, 2))),
+            r"scalar 'error', not one of shape \(2,\)",
+        ),
+    ],
+)
 def test_bad_input_names_the_culprit(call, message):
     with pytest.raises(ValueError, match=message):
         call()

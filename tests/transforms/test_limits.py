@@ -20,8 +20,9 @@ def test_the_capped_rate_keeps_a_quadratic_stable_and_is_the_one_that_is_read():
     assert float(transforms.current_learning_rate(state)) == 1
 
 
-@pytest.mark.parametrize("sharpness, rate", [
-    (0.0, 0.5), (-3.0, 0.5), (float("nan"), 0.5), (4.0, 0.5), (4.1, 2 / 4.1), (float("inf"), 0.0)])
+@pytest.mark.parametrize(
+    "sharpness, rate", [(0.0, 0.5), (-3.0, 0.5), (float("nan"), 0.5), (4.0, 0.5), (4.1, 2 / 4.1), (float("inf"), 0.0)]
+)
 def test_what_is_no_sharpness_is_no_cap(sharpness, rate):
     tx = transforms.cap_by_sharpness(lambda t: 0.5, c=2.0)
     _, state = tx.update(jnp.ones(2), tx.init(jnp.ones(2)), sharpness=sharpness)
@@ -87,9 +88,16 @@ def test_momentum_ramps_from_085_to_095_over_300_steps():
         assert float(got) == pytest.approx(velocity, rel=1e-5)
 
 
-@pytest.mark.parametrize("factory, argument", [
-    (optax.scale_by_adam, "b2"), (optax.add_decayed_weights, "weight_decay"), (optax.clip_by_global_norm, "max_norm"),
-    (transforms.scale_by_gi_adam, "b2"), (transforms.limit_relative_update, "max_ratio")])
+@pytest.mark.parametrize(
+    "factory, argument",
+    [
+        (optax.scale_by_adam, "b2"),
+        (optax.add_decayed_weights, "weight_decay"),
+        (optax.clip_by_global_norm, "max_norm"),
+        (transforms.scale_by_gi_adam, "b2"),
+        (transforms.limit_relative_update, "max_ratio"),
+    ],
+)
 def test_any_number_can_ramp(factory, argument):
     tx = optax.inject_hyperparams(factory)(**{argument: transforms.ramp(0.2, 0.6, 2)})
     params, seen = jnp.ones(2), []
@@ -100,12 +108,15 @@ def test_any_number_can_ramp(factory, argument):
     np.testing.assert_allclose(seen, [0.2, 0.4, 0.6, 0.6], rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape, middle", [
-    ("linear", 0.25 * 0.9 + 0.75 * 0.5),
-    ("cosine", 0.9 + (0.5 - 0.9) * (1 - np.cos(np.pi * 0.75)) / 2),
-    ("geometric", 0.9 ** 0.25 * 0.5 ** 0.75),
-    ("half_life", 0.5 ** (1 / (0.25 * np.log(0.5) / np.log(0.9) + 0.75))),
-])
+@pytest.mark.parametrize(
+    "shape, middle",
+    [
+        ("linear", 0.25 * 0.9 + 0.75 * 0.5),
+        ("cosine", 0.9 + (0.5 - 0.9) * (1 - np.cos(np.pi * 0.75)) / 2),
+        ("geometric", 0.9**0.25 * 0.5**0.75),
+        ("half_life", 0.5 ** (1 / (0.25 * np.log(0.5) / np.log(0.9) + 0.75))),
+    ],
+)
 def test_ramp_shapes(shape, middle):
     value = transforms.ramp(0.9, 0.5, 8, shape)
     got = [float(value(t)) for t in (-1, 0, 6, 8, 9, 800)]
@@ -124,21 +135,24 @@ def update(tx, *params, **extra_args):
     return tx.update(jnp.ones(()), tx.init(jnp.ones(())), *params, **extra_args)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: transforms.cap_by_sharpness(0.1, 0.0), "c must be .* 0.0"),
-    (lambda: transforms.cap_by_sharpness(0.1, float("nan")), "c must be .* nan"),
-    (lambda: update(transforms.cap_by_sharpness(0.1, 2.0)), r"'sharpness'.*\(given: none\)"),
-    (lambda: update(transforms.cap_by_sharpness(0.1, 2.0), sharpness=jnp.ones(3)), r"shape \(3,\)"),
-    (lambda: transforms.limit_relative_update(-0.1), "max_ratio must be .* -0.1"),
-    (lambda: transforms.limit_relative_update(0.1, eps=-1.0), "eps must be .* -1.0"),
-    (lambda: update(transforms.limit_relative_update(0.1)), "needs the parameters"),
-    (lambda: transforms.clip_by_global_norm_warmup(-1.0), "max_norm must be .* -1.0"),
-    (lambda: transforms.ramp(0.1, 0.2, -1), "steps must be .* -1"),
-    (lambda: transforms.ramp(0.1, float("nan"), 3), "end must be .* nan"),
-    (lambda: transforms.ramp(0.0, 0.2, 3, "geometric"), "start must be .* 0.0"),
-    (lambda: transforms.ramp(0.1, 1.0, 3, "half_life"), "end must be .* 1.0"),
-    (lambda: transforms.ramp(0.1, 0.2, 3, "liner"), "'linear'"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: transforms.cap_by_sharpness(0.1, 0.0), "c must be .* 0.0"),
+        (lambda: transforms.cap_by_sharpness(0.1, float("nan")), "c must be .* nan"),
+        (lambda: update(transforms.cap_by_sharpness(0.1, 2.0)), r"'sharpness'.*\(given: none\)"),
+        (lambda: update(transforms.cap_by_sharpness(0.1, 2.0), sharpness=jnp.ones(3)), r"shape \(3,\)"),
+        (lambda: transforms.limit_relative_update(-0.1), "max_ratio must be .* -0.1"),
+        (lambda: transforms.limit_relative_update(0.1, eps=-1.0), "eps must be .* -1.0"),
+        (lambda: update(transforms.limit_relative_update(0.1)), "needs the parameters"),
+        (lambda: transforms.clip_by_global_norm_warmup(-1.0), "max_norm must be .* -1.0"),
+        (lambda: transforms.ramp(0.1, 0.2, -1), "steps must be .* -1"),
+        (lambda: transforms.ramp(0.1, float("nan"), 3), "end must be .* nan"),
+        (lambda: transforms.ramp(0.0, 0.2, 3, "geometric"), "start must be .* 0.0"),
+        (lambda: transforms.ramp(0.1, 1.0, 3, "half_life"), "end must be .* 1.0"),
+        (lambda: transforms.ramp(0.1, 0.2, 3, "liner"), "'linear'"),
+    ],
+)
 def test_bad_input_names_the_culprit(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -32,10 +32,12 @@ NESTED = {
     "inject": optax.inject_hyperparams(optax.adamw)(RATE),
     "inject ours": optax.inject_hyperparams(transforms.scale_by_recorded_learning_rate)(RATE),
     "inject both": optax.inject_hyperparams(
-        lambda learning_rate: transforms.scale_by_recorded_learning_rate(learning_rate))(learning_rate=RATE),
+        lambda learning_rate: transforms.scale_by_recorded_learning_rate(learning_rate)
+    )(learning_rate=RATE),
     "inject in MultiSteps": multisteps(optax.inject_hyperparams(optax.sgd)(RATE), 1),
     "inject in partition": optax.partition(
-        {"slow": optax.inject_hyperparams(optax.sgd)(RATE), "fast": optax.identity()}, LABELS),
+        {"slow": optax.inject_hyperparams(optax.sgd)(RATE), "fast": optax.identity()}, LABELS
+    ),
     "apply_if_finite": optax.apply_if_finite(recorded(), 3),
 }
 
@@ -93,8 +95,11 @@ def test_optax_does_not_reach_the_clock_that_we_move():
 
 
 def test_fast_forward_moves_the_clock_of_optax_schedules_and_not_that_of_moments():
-    tx = optax.chain(optax.adam(RATE), optax.add_noise(0.1, 0.5, jax.random.key(0)),
-                     optax.conditionally_transform(optax.scale(2.0), lambda step: step > 3))
+    tx = optax.chain(
+        optax.adam(RATE),
+        optax.add_noise(0.1, 0.5, jax.random.key(0)),
+        optax.conditionally_transform(optax.scale(2.0), lambda step: step > 3),
+    )
     state = transforms.fast_forward(tx.init(PARAMS), jnp.asarray(7))
     (adam, schedule), noise, conditional = state
     assert (int(schedule.count), int(noise.count), int(conditional.step)) == (7, 7, 7)
@@ -110,26 +115,36 @@ def test_fast_forward_moves_every_lane_of_a_sweep_and_can_be_jitted():
 
 def test_fast_forward_moves_our_own_clocks():
     half = lambda t: t / 8
-    tx = optax.chain(transforms.clip_by_global_norm_warmup(half), transforms.scale_by_warmup(half),
-                     transforms.cap_by_sharpness(half, 2.0), transforms.warmup_until("value", 0, 0.5, 1))
+    tx = optax.chain(
+        transforms.clip_by_global_norm_warmup(half),
+        transforms.scale_by_warmup(half),
+        transforms.cap_by_sharpness(half, 2.0),
+        transforms.warmup_until("value", 0, 0.5, 1),
+    )
     _, state = tx.update(PARAMS, transforms.fast_forward(tx.init(PARAMS), 4), value=1.0, sharpness=0.0)
     assert [int(part.count) for part in state] == [5, 5, 5, 5]
     assert [float(x) for x in (state[0].max_norm, state[1].factor, state[2].learning_rate)] == [0.5] * 3
 
 
-@pytest.mark.parametrize("tx, step, message", [
-    (optax.scale_by_adam(), 3, "no counter of a schedule"),
-    (recorded(), -1, "step must be .* -1"),
-])
+@pytest.mark.parametrize(
+    "tx, step, message",
+    [
+        (optax.scale_by_adam(), 3, "no counter of a schedule"),
+        (recorded(), -1, "step must be .* -1"),
+    ],
+)
 def test_fast_forward_that_would_do_nothing_is_an_error(tx, step, message):
     with pytest.raises(ValueError, match=message):
         transforms.fast_forward(tx.init(PARAMS), step)
 
 
 def test_the_factors_on_a_rate_are_part_of_it():
-    tx = optax.chain(recorded(0.5), transforms.scale_by_warmup(schedules.linear_warmup(4)),
-                     transforms.warmup_until("value", 0.0, 0.1, 1.0),
-                     optax.contrib.reduce_on_plateau(factor=0.5, patience=1))
+    tx = optax.chain(
+        recorded(0.5),
+        transforms.scale_by_warmup(schedules.linear_warmup(4)),
+        transforms.warmup_until("value", 0.0, 0.1, 1.0),
+        optax.contrib.reduce_on_plateau(factor=0.5, patience=1),
+    )
     state, rates = tx.init(PARAMS), []
     for value in (3.0, 3.0, -1.0, -1.0):
         updates, state = tx.update(PARAMS, state, PARAMS, value=value)
@@ -146,22 +161,26 @@ def test_groups_with_rates_of_their_own_are_read_by_label():
     _, state = warmed.update(PARAMS, warmed.init(PARAMS))
     assert float(transforms.current_learning_rate(state, "slow")) == pytest.approx(0.05)
     assert float(transforms.current_learning_rate(state, "fast")) == pytest.approx(0.4)
-    one = optax.partition({"slow": optax.chain(recorded(0.1), transforms.scale_by_warmup(0.5)),
-                           "fast": optax.set_to_zero()}, LABELS)
+    one = optax.partition(
+        {"slow": optax.chain(recorded(0.1), transforms.scale_by_warmup(0.5)), "fast": optax.set_to_zero()}, LABELS
+    )
     _, state = one.update(PARAMS, one.init(PARAMS))
     assert float(transforms.current_learning_rate(state)) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("tx, label, message", [
-    (optax.identity(), None, "holds 0 recorded"),
-    (optax.chain(recorded(), recorded()), None, "holds 2 recorded"),
-    (optax.partition({"slow": recorded(0.1), "fast": recorded(0.4)}, LABELS), None, "2 recorded.*fast, slow"),
-    (optax.chain(recorded(), transforms.scale_by_warmup({"slow": 1., "fast": 1.}, LABELS)), None, "fast, slow"),
-    (optax.chain(recorded(), transforms.scale_by_warmup({"slow": 1., "fast": 1.}, LABELS)), "slwo", "'slow'"),
-    (recorded(), "slow", "unknown label 'slow'"),
-    (optax.chain(recorded(), optax.masked(transforms.scale_by_warmup(0.5), IS_W)), None, "part of the parameters"),
-    (optax.inject_hyperparams(optax.trace)(0.9), None, "holds 0 recorded"),
-])
+@pytest.mark.parametrize(
+    "tx, label, message",
+    [
+        (optax.identity(), None, "holds 0 recorded"),
+        (optax.chain(recorded(), recorded()), None, "holds 2 recorded"),
+        (optax.partition({"slow": recorded(0.1), "fast": recorded(0.4)}, LABELS), None, "2 recorded.*fast, slow"),
+        (optax.chain(recorded(), transforms.scale_by_warmup({"slow": 1.0, "fast": 1.0}, LABELS)), None, "fast, slow"),
+        (optax.chain(recorded(), transforms.scale_by_warmup({"slow": 1.0, "fast": 1.0}, LABELS)), "slwo", "'slow'"),
+        (recorded(), "slow", "unknown label 'slow'"),
+        (optax.chain(recorded(), optax.masked(transforms.scale_by_warmup(0.5), IS_W)), None, "part of the parameters"),
+        (optax.inject_hyperparams(optax.trace)(0.9), None, "holds 0 recorded"),
+    ],
+)
 def test_no_single_rate_to_read_is_an_error(tx, label, message):
     with pytest.raises(ValueError, match=message):
         transforms.current_learning_rate(tx.init(PARAMS), label)

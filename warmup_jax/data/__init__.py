@@ -1,12 +1,14 @@
 """Data sets as splits addressed by example index; a batch is a function of (seed, step)."""
 
 from warmup_jax import registry
-from warmup_jax.data import folders, images, text, translation
 from warmup_jax.data.batches import eval_batches, examples, label_counts, take, train_batch, train_batches
+from warmup_jax.data.catalog import DATASETS
 from warmup_jax.data.dataset import Dataset, Split, Texts
-from warmup_jax.data.known import DATASETS
-from warmup_jax.data.order import batch_index
-from warmup_jax.data.tokenizers import BOS, EOS, PAD, UNK
+from warmup_jax.data.images import classification
+from warmup_jax.data.sampling import batch_index
+from warmup_jax.data.text import language_model, translation
+from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, UNK
+from warmup_jax.data.tfds import paths
 
 __all__ = [
     "BOS",
@@ -28,7 +30,7 @@ __all__ = [
     "train_batches",
 ]
 
-TASKS = {"images": images.load, "text": text.load, "translation": translation.load}
+TASKS = {"images": classification.load, "text": language_model.load, "translation": translation.load}
 
 
 def load(*, task="images", name, **args):
@@ -46,7 +48,7 @@ def load(*, task="images", name, **args):
       ValueError: an unknown task or argument, or one that cannot be used.
       FileNotFoundError: the set is not on disk; the message says how to prepare it.
     """
-    known = DATASETS.get(folders.parse(name)[0])
+    known = DATASETS.get(paths.parse(name)[0])
     if task in TASKS and known and known.task != task:
         raise ValueError(f"data set {name!r} is for the task {known.task!r}, got {task!r}")
     return registry.construct("task", TASKS, task, {"name": name, **args})

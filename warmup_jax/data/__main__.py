@@ -6,9 +6,9 @@ import sys
 import tarfile
 import zlib
 
-from warmup_jax.data import folders
-from warmup_jax.data.known import DATASETS
-from warmup_jax.data.prepare import prepare
+from warmup_jax.data.catalog import DATASETS
+from warmup_jax.data.tfds import paths
+from warmup_jax.data.tfds.prepare import prepare
 
 
 def main(arguments=None):
@@ -38,9 +38,7 @@ def _parser():
     )
     every = commands.add_parser("list", help="known sets, and those on disk")
     for command in (one, every):
-        command.add_argument(
-            "--data_dir", help="folder of prepared sets (default: $TFDS_DATA_DIR or TFDS's own)"
-        )
+        command.add_argument("--data_dir", help="folder of prepared sets (default: $TFDS_DATA_DIR or TFDS's own)")
     return parser
 
 
@@ -50,8 +48,8 @@ def _prepare(name, data_dir, given):
 
 
 def _list(data_dir):
-    on_disk = folders.prepared(data_dir)
-    print(f"data sets in {folders.root(data_dir)}:")
+    on_disk = paths.prepared(data_dir)
+    print(f"data sets in {paths.root(data_dir)}:")
     for name in sorted(DATASETS.keys() | on_disk.keys()):
         if name in on_disk:
             where = str(on_disk[name])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax.data.order import CROP, batch_index, bit_generator, check
+from warmup_jax.data.sampling import CROP, batch_index, bit_generator, check
 
 # Batches that are ready ahead of the training loop: enough to hide one slow read.
 _AHEAD = 4
@@ -128,9 +128,7 @@ def _stream(make, start, stop, workers):
     _mark_flags_parsed()
     threads = min(_AHEAD, os.cpu_count() or 1)
     steps = grain.MapDataset.range(start, stop).map(make)
-    steps = steps.to_iter_dataset(
-        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD)
-    )
+    steps = steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD))
     if workers:
         steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     iterator = iter(steps)

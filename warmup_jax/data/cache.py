@@ -47,10 +47,7 @@ def _load(path):
     # A checksum, because an entry that lost bytes would train on wrong pictures.
     try:
         checksums = json.loads((path / "checksums.json").read_text())
-        found = {
-            key: np.load(path / f"{key}.npy", mmap_mode="r", allow_pickle=False)
-            for key in checksums
-        }
+        found = {key: np.load(path / f"{key}.npy", mmap_mode="r", allow_pickle=False) for key in checksums}
         if found and all(_checksum(found[key]) == checksums[key] for key in checksums):
             return found
     except (OSError, ValueError, EOFError, TypeError, AttributeError):

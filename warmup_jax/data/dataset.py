@@ -85,7 +85,7 @@ def check(residency, workers):
 
 
 def choose(residency, train_bytes):
-    """"device" or "stream" for a training split of so many bytes, unless the user chose."""
+    """ "device" or "stream" for a training split of so many bytes, unless the user chose."""
     if residency != "auto":
         return residency
     return "device" if train_bytes <= RESIDENT_BYTES else "stream"
@@ -97,8 +97,7 @@ def stored_split(arrays, part, residency):
     A streamed split of memory-mapped arrays reads them by path, so that it travels to a
     worker process without its content.
     """
-    mine = {key.removeprefix(f"{part}_"): array
-            for key, array in arrays.items() if key.startswith(f"{part}_")}
+    mine = {key.removeprefix(f"{part}_"): array for key, array in arrays.items() if key.startswith(f"{part}_")}
     size = len(next(iter(mine.values())))
     if residency == "device":
         return Split(size, mine, functools.partial(rows, mine))

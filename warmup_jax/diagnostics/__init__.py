@@ -20,30 +20,91 @@ import jax
 import jax.numpy as jnp
 
 from warmup_jax import registry
-from warmup_jax.diagnostics.adaptivity import (
-    adaptive_rate, effective_rate, probe_adaptive_rate, rectifier, rho, second_moment)
-from warmup_jax.diagnostics.critical import critical_rate, probe_critical_rate
+from warmup_jax.diagnostics.activations import dead_units, probe_dead_units, probe_token_variance, token_variance
+from warmup_jax.diagnostics.adam_rate import (
+    adaptive_rate,
+    effective_rate,
+    probe_adaptive_rate,
+    rectifier,
+    rho,
+    second_moment,
+)
+from warmup_jax.diagnostics.by_layer import by_layer, each_layer
+from warmup_jax.diagnostics.critical_rate import critical_rate, probe_critical_rate
 from warmup_jax.diagnostics.curvature import (
-    Spectrum, adam_edge, adam_preconditioner, edge, hessian_vector_product, nothing_known, preconditioned,
-    preconditioned_sharpness, probe_preconditioned_sharpness, probe_sharpness, restarts, sharpness, stability_ratio,
-    top_eigenvalues)
-from warmup_jax.diagnostics.layers import by_layer, each_layer
-from warmup_jax.diagnostics.noise import Noise, gradient_noise, noise_of_gradients, probe_gradient_noise
+    Spectrum,
+    adam_edge,
+    adam_preconditioner,
+    edge,
+    hessian_vector_product,
+    nothing_known,
+    preconditioned,
+    preconditioned_sharpness,
+    probe_preconditioned_sharpness,
+    probe_sharpness,
+    restarts,
+    sharpness,
+    stability_ratio,
+    top_eigenvalues,
+)
+from warmup_jax.diagnostics.early_overfitting import early_overfitting, probe_early_overfitting
+from warmup_jax.diagnostics.gradient_noise import Noise, gradient_noise, noise_of_gradients, probe_gradient_noise
+from warmup_jax.diagnostics.inputs import Diagnostic, Probe, Step
 from warmup_jax.diagnostics.norms import (
-    angle, norm_by_layer, norms, relative_norm, relative_update, step_norms, step_relative_update)
-from warmup_jax.diagnostics.overfitting import early_overfitting, probe_early_overfitting
+    angle,
+    norm_by_layer,
+    norms,
+    relative_norm,
+    relative_update,
+    step_norms,
+    step_relative_update,
+)
 from warmup_jax.diagnostics.similarity import linear_cka, probe_representation, probe_weight_distance, weight_distance
-from warmup_jax.diagnostics.subjects import Diagnostic, Probe, Step
 from warmup_jax.diagnostics.timing import Timing, due, first_due, separated
-from warmup_jax.diagnostics.units import dead_units, probe_dead_units, probe_token_variance, token_variance
 
 __all__ = [
-    "DIAGNOSTICS", "Diagnostic", "Noise", "Probe", "Spectrum", "Step", "Timing", "adam_edge", "adam_preconditioner",
-    "adaptive_rate", "angle", "by_layer", "check", "critical_rate", "dead_units", "due", "each_layer",
-    "early_overfitting", "edge", "effective_rate", "first_due", "gradient_noise", "hessian_vector_product",
-    "linear_cka", "measure_probe", "measure_step", "noise_of_gradients", "norm_by_layer", "norms", "of_config",
-    "preconditioned", "preconditioned_sharpness", "rectifier", "relative_norm", "relative_update", "rho",
-    "second_moment", "sharpness", "stability_ratio", "start_carries", "token_variance", "top_eigenvalues",
+    "DIAGNOSTICS",
+    "Diagnostic",
+    "Noise",
+    "Probe",
+    "Spectrum",
+    "Step",
+    "Timing",
+    "adam_edge",
+    "adam_preconditioner",
+    "adaptive_rate",
+    "angle",
+    "by_layer",
+    "check",
+    "critical_rate",
+    "dead_units",
+    "due",
+    "each_layer",
+    "early_overfitting",
+    "edge",
+    "effective_rate",
+    "first_due",
+    "gradient_noise",
+    "hessian_vector_product",
+    "linear_cka",
+    "measure_probe",
+    "measure_step",
+    "noise_of_gradients",
+    "norm_by_layer",
+    "norms",
+    "of_config",
+    "preconditioned",
+    "preconditioned_sharpness",
+    "rectifier",
+    "relative_norm",
+    "relative_update",
+    "rho",
+    "second_moment",
+    "sharpness",
+    "stability_ratio",
+    "start_carries",
+    "token_variance",
+    "top_eigenvalues",
     "weight_distance",
 ]
 
@@ -63,8 +124,13 @@ DIAGNOSTICS = {
     "relative_update": Diagnostic("step", step_relative_update),
     "sharpness": Diagnostic("probe", probe_sharpness, start=nothing_known, restarts=restarts),
     "preconditioned_sharpness": Diagnostic(
-        "probe", probe_preconditioned_sharpness, ("second_moment", "beta1", "beta2", "eps"), start=nothing_known,
-        first=1, restarts=restarts),
+        "probe",
+        probe_preconditioned_sharpness,
+        ("second_moment", "beta1", "beta2", "eps"),
+        start=nothing_known,
+        first=1,
+        restarts=restarts,
+    ),
     "gradient_noise": Diagnostic("probe", probe_gradient_noise),
     "adaptive_rate": Diagnostic("probe", probe_adaptive_rate, ("second_moment", "beta2", "eps"), first=1),
     "early_overfitting": Diagnostic("probe", probe_early_overfitting, first=1, before=True),
@@ -77,9 +143,12 @@ DIAGNOSTICS = {
 
 # What a run lacks, where a diagnostic needs it.
 LACKS = {
-    "beta1": "an optimizer with beta1", "beta2": "an optimizer with beta2", "eps": "an optimizer with eps",
+    "beta1": "an optimizer with beta1",
+    "beta2": "an optimizer with beta2",
+    "eps": "an optimizer with eps",
     "second_moment": "an optimizer with one second moment of all parameters",
-    "relus": "a model with ReLU units", "tokens": "a model of token sequences",
+    "relus": "a model with ReLU units",
+    "tokens": "a model of token sequences",
 }
 
 

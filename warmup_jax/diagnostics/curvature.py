@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from warmup_jax.diagnostics.adaptivity import second_moment
-from warmup_jax.diagnostics.subjects import Probe
+from warmup_jax.diagnostics.adam_rate import second_moment
+from warmup_jax.diagnostics.inputs import Probe
 
 FIRST_ITERATIONS = 10  # that a value takes which has no earlier vector to start from
 STRAY = 0.1  # length of the random part of a start vector beside 1 of the given one
@@ -18,6 +18,7 @@ STRAY = 0.1  # length of the random part of a start vector beside 1 of the given
 
 class Known(NamedTuple):
     """What a probe of curvature carries: the value last measured, 0 before the first, and its Ritz vector."""
+
     value: jax.Array
     vector: Any
 
@@ -34,9 +35,10 @@ def restarts(*, iterations: int, **others) -> int:
 
 class Spectrum(NamedTuple):
     """The upper end of a spectrum, as a Krylov space sees it."""
+
     values: jax.Array  # [count], the largest first; NaN where the space has fewer
-    vector: Any        # tree: the unit Ritz vector of the largest
-    error: jax.Array   # some eigenvalue lies within this distance of the largest
+    vector: Any  # tree: the unit Ritz vector of the largest
+    error: jax.Array  # some eigenvalue lies within this distance of the largest
 
 
 def hessian_vector_product(loss: Callable, params: Any) -> Callable:
@@ -105,7 +107,8 @@ def top_eigenvalues(matvec: Callable, start: Any, iterations: int, count: int = 
     steps = min(iterations, start_N.size)
     start_N = _mixed(start_N)
     basis_KxN, hessenberg_KxK, residual_N = lanczos(
-        lambda vector_N: ravel_pytree(matvec(unravel(vector_N)))[0], start_N, steps, unroll)
+        lambda vector_N: ravel_pytree(matvec(unravel(vector_N)))[0], start_N, steps, unroll
+    )
 
     # The space ends where a residual is 0 up to rounding. What comes after is set apart at -4, below all others.
     size = jnp.max(jnp.where(jnp.isfinite(hessenberg_KxK), jnp.abs(hessenberg_KxK), 0))
@@ -142,11 +145,13 @@ def preconditioned(product: Callable, preconditioner: Any) -> Callable:
 
     def scale(tree):
         return jax.tree.map(jnp.multiply, root, tree)
+
     return lambda tree: scale(product(scale(tree)))
 
 
-def preconditioned_sharpness(loss: Callable, params: Any, preconditioner: Any, start: Any, iterations: int,
-                             unroll: bool = False):
+def preconditioned_sharpness(
+    loss: Callable, params: Any, preconditioner: Any, start: Any, iterations: int, unroll: bool = False
+):
     """(largest eigenvalue of P^-1/2 H P^-1/2, its Ritz vector in those coordinates), as `sharpness`.
 
     Source: Cohen et al., "Adaptive Gradient Methods at the Edge of Stability", 2022.
@@ -163,7 +168,7 @@ def adam_preconditioner(nu: Any, count, beta1, beta2, eps) -> Any:
     rectification. Kalra and Barkeshli, "Why Warmup the Learning Rate?", 2024, print v without its root (equation 6);
     the update has the root, and so do Cohen et al. 2022.
     """
-    return jax.tree.map(lambda v: (1 - beta1 ** count) * (jnp.sqrt(v / (1 - beta2 ** count)) + eps), nu)
+    return jax.tree.map(lambda v: (1 - beta1**count) * (jnp.sqrt(v / (1 - beta2**count)) + eps), nu)
 
 
 def stability_ratio(learning_rate, sharpness):
@@ -199,8 +204,11 @@ def probe_sharpness(probe: Probe, *, iterations: int, count: int):
     """
     product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
     found = top_eigenvalues(product, probe.carry.vector, iterations, count, probe.unroll)
-    metrics = {"diag/sharpness": found.values[0], "diag/sharpness_error": found.error,
-               "diag/stability_ratio": stability_ratio(probe.learning_rate, found.values[0])}
+    metrics = {
+        "diag/sharpness": found.values[0],
+        "diag/sharpness_error": found.error,
+        "diag/stability_ratio": stability_ratio(probe.learning_rate, found.values[0]),
+    }
     metrics |= {f"diag/eigenvalue_{i + 1}": found.values[i] for i in range(1, count)}
     if "momentum" in probe.numbers:
         threshold = edge(1.0, probe.numbers["momentum"], probe.numbers.get("nesterov", False))
@@ -226,9 +234,11 @@ def probe_preconditioned_sharpness(probe: Probe, *, iterations: int):
     product = hessian_vector_product(lambda params: probe.loss(params, probe.batch), probe.params)
     product = preconditioned(product, adam_preconditioner(nu, count, beta1, beta2, eps))
     found = top_eigenvalues(product, probe.carry.vector, iterations, unroll=probe.unroll)
-    return {"diag/preconditioned_sharpness": found.values[0], "diag/preconditioned_sharpness_error": found.error,
-            "diag/preconditioned_edge_ratio": probe.learning_rate * found.values[0] / adam_edge(1.0, beta1),
-            }, Known(found.values[0], found.vector)
+    return {
+        "diag/preconditioned_sharpness": found.values[0],
+        "diag/preconditioned_sharpness_error": found.error,
+        "diag/preconditioned_edge_ratio": probe.learning_rate * found.values[0] / adam_edge(1.0, beta1),
+    }, Known(found.values[0], found.vector)
 
 
 def _mixed(start_N):

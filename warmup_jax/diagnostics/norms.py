@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from warmup_jax.diagnostics.layers import dot, each_layer, metrics, norm, ratio, wide
-from warmup_jax.diagnostics.subjects import Step
+from warmup_jax.diagnostics.by_layer import dot, each_layer, metrics, norm, ratio, wide
+from warmup_jax.diagnostics.inputs import Step
 
 
 def norm_by_layer(tree: Any) -> dict[str, jax.Array]:
@@ -22,8 +22,11 @@ def norms(params: Any, grads: Any, updates: Any, *, layers: bool) -> dict[str, j
 
     Measures: the trees as given. Cost: no pass; reads each tree once.
     """
-    return (metrics("param_norm", norm, params, layers=layers) | metrics("grad_norm", norm, grads, layers=layers)
-            | metrics("update_norm", norm, updates, layers=layers))
+    return (
+        metrics("param_norm", norm, params, layers=layers)
+        | metrics("grad_norm", norm, grads, layers=layers)
+        | metrics("update_norm", norm, updates, layers=layers)
+    )
 
 
 def relative_norm(params: list, updates: list) -> jax.Array:
@@ -50,8 +53,9 @@ def relative_update(params: Any, updates: Any, *, layers: bool) -> dict[str, jax
     Source: Kosson, Messmer and Jaggi, "Analyzing & Reducing the Need for Learning Rate Warmup in GPT Training", 2024.
     Measures: the weights before the update, and the update. Cost: no pass; reads both trees three times.
     """
-    return (metrics("relative_update", relative_norm, params, updates, layers=layers)
-            | metrics("angle", angle, params, updates, layers=layers))
+    return metrics("relative_update", relative_norm, params, updates, layers=layers) | metrics(
+        "angle", angle, params, updates, layers=layers
+    )
 
 
 def step_norms(step: Step, *, layers: bool) -> dict[str, jax.Array]:

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from warmup_jax.diagnostics.layers import metrics, norm, ratio, wide
-from warmup_jax.diagnostics.subjects import Probe
+from warmup_jax.diagnostics.by_layer import metrics, norm, ratio, wide
+from warmup_jax.diagnostics.inputs import Probe
 
 
 def linear_cka(x_NxD: jax.Array, y_NxE: jax.Array) -> jax.Array:
@@ -26,6 +26,7 @@ def linear_cka(x_NxD: jax.Array, y_NxE: jax.Array) -> jax.Array:
 
     def product(a, b):
         return jnp.matmul(a, b, precision="highest")
+
     if size < max(x_NxD.shape[1], y_NxE.shape[1]):
         x_NxN, y_NxN = product(x_NxD, x_NxD.T), product(y_NxE, y_NxE.T)
         common, own = jnp.sum(x_NxN * y_NxN), (x_NxN, y_NxN)
@@ -44,9 +45,9 @@ def weight_distance(params: Any, reference: Any, name: str, *, layers: bool) -> 
 
     The relative one of weights that were 0 is inf once they move. Measures: the two states given. Cost: no pass.
     """
-    return (metrics(f"distance_{name}", distance, params, reference, layers=layers)
-            | metrics(f"relative_distance_{name}", lambda w, w_0: ratio(distance(w, w_0), norm(w_0)),
-                      params, reference, layers=layers))
+    return metrics(f"distance_{name}", distance, params, reference, layers=layers) | metrics(
+        f"relative_distance_{name}", lambda w, w_0: ratio(distance(w, w_0), norm(w_0)), params, reference, layers=layers
+    )
 
 
 def probe_weight_distance(probe: Probe, *, layers: bool):
@@ -69,10 +70,14 @@ def probe_representation(probe: Probe):
 
     Measures: the state after the last update. Cost: 3 forward passes.
     """
+
     def rows(params):
         seen = probe.observe(params, probe.batch)
-        return {layer: _masked(output, seen.masks.get(layer)).reshape(output.shape[0], -1)
-                for layer, output in seen.outputs.items()}
+        return {
+            layer: _masked(output, seen.masks.get(layer)).reshape(output.shape[0], -1)
+            for layer, output in seen.outputs.items()
+        }
+
     now, moments, found = rows(probe.params), _moments(probe), {}
     for name, params in moments.items():
         then = rows(params)
@@ -82,8 +87,9 @@ def probe_representation(probe: Probe):
 
 def _moments(probe: Probe) -> dict[str, Any]:
     """The parameters at initialisation and at the end of the warmup, as far as they are known by now."""
-    warmup = jax.tree.map(lambda now, then: jnp.where(probe.warmup_ends, now, then),
-                          probe.params, probe.carry["warmup"])
+    warmup = jax.tree.map(
+        lambda now, then: jnp.where(probe.warmup_ends, now, then), probe.params, probe.carry["warmup"]
+    )
     return {"init": probe.carry["init"], "warmup": warmup}
 
 

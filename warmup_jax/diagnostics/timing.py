@@ -19,6 +19,7 @@ class Timing(NamedTuple):
 
     The end of a run's warmup is probed too, wherever it falls, unless it comes after `until`.
     """
+
     every: int
     until: int | None
     batch: str
@@ -33,8 +34,10 @@ def separated(name: str, args: Mapping[str, Any]) -> tuple[Timing, dict[str, Any
     """
     for key in Timing._fields:
         if key not in args:
-            raise ValueError(f"diagnostic {name!r} needs the argument {key!r} (when and on what it is taken: "
-                             f"{', '.join(Timing._fields)})")
+            raise ValueError(
+                f"diagnostic {name!r} needs the argument {key!r} (when and on what it is taken: "
+                f"{', '.join(Timing._fields)})"
+            )
     timing = Timing(*(args[key] for key in Timing._fields))
     if timing.batch not in BATCHES:
         raise ValueError(f"diagnostics.{name}.batch={timing.batch!r}; allowed: {', '.join(map(repr, BATCHES))}")
@@ -67,5 +70,6 @@ def _require(name, key, value, lowest, optional):
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"diagnostics.{name}.{key}={value!r}; allowed: integers from {lowest}"
-                         f"{' and None' if optional else ''}")
+        raise ValueError(
+            f"diagnostics.{name}.{key}={value!r}; allowed: integers from {lowest}{' and None' if optional else ''}"
+        )

@@ -11,8 +11,8 @@ from flax import nnx
 
 from warmup_jax import registry
 from warmup_jax.models.fcn import FCN
+from warmup_jax.models.intermediates import Seen, notebook
 from warmup_jax.models.resnet import ResNet
-from warmup_jax.models.seen import Seen, notebook
 from warmup_jax.models.transformer import Decoder, Transformer
 
 __all__ = ["MODELS", "Model", "Seen", "build"]
@@ -52,12 +52,12 @@ def build(name, *, num_classes, input_shape, **args) -> Model:
     Raises ValueError for an unknown name, an unknown or missing argument, or a bad value.
     """
     module_class = registry.lookup("model", MODELS, name)
-    registry.check_arguments(f"model {name!r}", module_class.__init__, args,
-                             ("self", "num_classes", "input_shape", "rngs"))
+    registry.check_arguments(
+        f"model {name!r}", module_class.__init__, args, ("self", "num_classes", "input_shape", "rngs")
+    )
 
     def make(key):
-        return module_class(num_classes=num_classes, input_shape=tuple(input_shape), **args,
-                            rngs=nnx.Rngs(params=key))
+        return module_class(num_classes=num_classes, input_shape=tuple(input_shape), **args, rngs=nnx.Rngs(params=key))
 
     # Made here, once: bad values raise now, and tracing `apply` runs no constructor.
     made = nnx.eval_shape(lambda: make(0))

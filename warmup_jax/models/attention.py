@@ -51,8 +51,10 @@ class Attention(nnx.Module):
     def extend(self, x_Bx1xD, cache, position, rotation):
         """Self-attention of one position to the cache's earlier ones and itself: (y [B, 1, D], the longer cache)."""
         new = self.kept(x_Bx1xD, rotation)
-        cache = {name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=axis)
-                 for name, axis in (("keys", 3), ("values", 2))}
+        cache = {
+            name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=axis)
+            for name, axis in (("keys", 3), ("values", 2))
+        }
         mask_1x1xL = (jnp.arange(cache["keys"].shape[3]) <= position)[None, None]
         return self.recall(x_Bx1xD, cache, mask_1x1xL, rotation), cache
 
@@ -85,8 +87,10 @@ class Attention(nnx.Module):
 def nothing_kept(settings, batch_size, length):
     """`Attention.kept` of `length` positions, all 0."""
     rows, width = (batch_size, settings.heads), settings.head_width
-    return {"keys": jnp.zeros((*rows, width, length), settings.compute_dtype),
-            "values": jnp.zeros((*rows, length, width), settings.compute_dtype)}
+    return {
+        "keys": jnp.zeros((*rows, width, length), settings.compute_dtype),
+        "values": jnp.zeros((*rows, length, width), settings.compute_dtype),
+    }
 
 
 def attend(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind):
@@ -117,10 +121,18 @@ def causal(query_BxTxHxK, key_BxTxHxK, value_BxTxHxK):
     length = query_BxTxHxK.shape[1]
     blocks = BLOCKS if length >= LONG and jax.default_backend() == "cpu" else 1
     ends = [length * block // blocks for block in range(1, blocks + 1)]
-    return jnp.concatenate([
-        masked(query_BxTxHxK[:, start:end], key_BxTxHxK[:, :end], value_BxTxHxK[:, :end],
-               jnp.tri(end - start, end, start, dtype=bool)[None])
-        for start, end in zip([0, *ends], ends)], 1)
+    return jnp.concatenate(
+        [
+            masked(
+                query_BxTxHxK[:, start:end],
+                key_BxTxHxK[:, :end],
+                value_BxTxHxK[:, :end],
+                jnp.tri(end - start, end, start, dtype=bool)[None],
+            )
+            for start, end in zip([0, *ends], ends)
+        ],
+        1,
+    )
 
 
 def masked(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from warmup_jax.models.attention import Attention
+from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.layers import FeedForward, Norm, drop
-from warmup_jax.models.seen import ignore
 
 AFTER = ("post", "deepnorm", "admin")  # normalise the residual sum
 BEFORE = ("pre", "peri")  # normalise what a branch gets

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.layers import Linear
-from warmup_jax.models.seen import ignore
-from warmup_jax.models.settings import one_of, positive
+from warmup_jax.models.transformer_config import one_of, positive
 
 # name: (function, the numerator g of the kernels' variance g / fan_in, which keeps the scale of activations)
 ACTIVATIONS = {"relu": (jax.nn.relu, 2.0), "gelu": (jax.nn.gelu, 2.0), "tanh": (jnp.tanh, 1.0)}

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from warmup_jax.models import products
 from warmup_jax.models.initialisation import kernel_init
-from warmup_jax.models.seen import ignore
+from warmup_jax.models.intermediates import ignore
+from warmup_jax.models.ops.cpu import matmul
 
 EPSILON = 1e-5
 
@@ -27,7 +27,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x):
         # A product of two matrices: with more axes the gradient of the kernel is several times slower on CPU.
-        y = products.linear(x.reshape(-1, x.shape[-1]), self.kernel[...].astype(x.dtype))
+        y = matmul.linear(x.reshape(-1, x.shape[-1]), self.kernel[...].astype(x.dtype))
         y = y.reshape(*x.shape[:-1], -1)
         return y + self.bias[...].astype(x.dtype) if hasattr(self, "bias") else y
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from warmup_jax.models import halves
-from warmup_jax.models.batch_norm import BatchNorm
-from warmup_jax.models.convolution import Conv
-from warmup_jax.models.seen import ignore
-from warmup_jax.models.settings import one_of
+from warmup_jax.models.intermediates import ignore
+from warmup_jax.models.ops.cpu import split_batch
+from warmup_jax.models.ops.cpu.batch_norm import BatchNorm
+from warmup_jax.models.ops.cpu.convolution import Conv
+from warmup_jax.models.transformer_config import one_of
 
 CIFAR_CHANNELS = (16, 32, 64)
 IMAGENET_CHANNELS = (64, 128, 256, 512)
@@ -68,10 +68,10 @@ class ResNet(nnx.Module):
         self.head = nnx.Linear(incoming, num_classes, kernel_init=jax.nn.initializers.normal(0.01), rngs=rngs)
 
     def __call__(self, image_BxHxWxC, *, train, key, note=ignore):
-        note_all = halves.joining(note)
+        note_all = split_batch.joining(note)
         image_BxHxWxC = image_BxHxWxC.astype(self.dtype)
         # An evaluation has other batches to keep the cores busy with (`devices.side_by_side`).
-        xs_BxHxWxC = self.stem(halves.split(image_BxHxWxC) if train else [image_BxHxWxC])
+        xs_BxHxWxC = self.stem(split_batch.split(image_BxHxWxC) if train else [image_BxHxWxC])
         xs_BxHxWxC = self.stem_norm(xs_BxHxWxC, train=train, relu=True)
         note_all("stem", "output", xs_BxHxWxC)
         note_all("stem", "relu", xs_BxHxWxC)
@@ -79,7 +79,7 @@ class ResNet(nnx.Module):
             xs_BxHxWxC = [nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) for x in xs_BxHxWxC]
         for name in self.block_names:
             xs_BxHxWxC = getattr(self, name)(xs_BxHxWxC, train=train, name=name, note=note_all)
-        feature_BxC = halves.join([jnp.mean(x.astype(jnp.float32), axis=(1, 2)) for x in xs_BxHxWxC])
+        feature_BxC = split_batch.join([jnp.mean(x.astype(jnp.float32), axis=(1, 2)) for x in xs_BxHxWxC])
         logits_BxK = self.head(feature_BxC)
         note("head", "output", logits_BxK)
         return logits_BxK

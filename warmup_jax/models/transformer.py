@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax.models.initialisation import stack_scales
+from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.positions import positions_in_segments
-from warmup_jax.models.seen import ignore
-from warmup_jax.models.settings import Settings, positive
-from warmup_jax.models.stacks import Stacks
+from warmup_jax.models.transformer_base import Stacks
+from warmup_jax.models.transformer_config import Settings, positive
 
 PROFILE_ROWS = 8  # random rows from which Admin's profiling pass takes its variances
 PROFILE_LENGTH = 64  # at most
@@ -56,11 +56,53 @@ class Transformer(Stacks):
             are always float32.
     """
 
-    def __init__(self, *, num_classes, input_shape, width, heads, ffn_width, encoder_depth, decoder_depth, norm,
-                 norm_kind, activation, positions, max_positions, bias, tied, scale_embedding, init, dropout, qk_norm,
-                 attention, scan_layers, remat, dtype, rngs):
-        settings = Settings(width, heads, ffn_width, norm, norm_kind, activation, positions, max_positions, bias, tied,
-                            scale_embedding, init, dropout, qk_norm, attention, scan_layers, remat, dtype)
+    def __init__(
+        self,
+        *,
+        num_classes,
+        input_shape,
+        width,
+        heads,
+        ffn_width,
+        encoder_depth,
+        decoder_depth,
+        norm,
+        norm_kind,
+        activation,
+        positions,
+        max_positions,
+        bias,
+        tied,
+        scale_embedding,
+        init,
+        dropout,
+        qk_norm,
+        attention,
+        scan_layers,
+        remat,
+        dtype,
+        rngs,
+    ):
+        settings = Settings(
+            width,
+            heads,
+            ffn_width,
+            norm,
+            norm_kind,
+            activation,
+            positions,
+            max_positions,
+            bias,
+            tied,
+            scale_embedding,
+            init,
+            dropout,
+            qk_norm,
+            attention,
+            scan_layers,
+            remat,
+            dtype,
+        )
         sizes = _row_lengths(settings, input_shape, ("source length", "target length"))
         positive("encoder_depth", encoder_depth)
         positive("decoder_depth", decoder_depth)
@@ -121,11 +163,52 @@ class Decoder(Stacks):
     The other arguments are those of `Transformer`; `tied` is about the one embedding and the output matrix.
     """
 
-    def __init__(self, *, num_classes, input_shape, width, heads, ffn_width, depth, norm, norm_kind, activation,
-                 positions, max_positions, bias, tied, scale_embedding, init, dropout, qk_norm, attention,
-                 scan_layers, remat, dtype, rngs):
-        settings = Settings(width, heads, ffn_width, norm, norm_kind, activation, positions, max_positions, bias, tied,
-                            scale_embedding, init, dropout, qk_norm, attention, scan_layers, remat, dtype)
+    def __init__(
+        self,
+        *,
+        num_classes,
+        input_shape,
+        width,
+        heads,
+        ffn_width,
+        depth,
+        norm,
+        norm_kind,
+        activation,
+        positions,
+        max_positions,
+        bias,
+        tied,
+        scale_embedding,
+        init,
+        dropout,
+        qk_norm,
+        attention,
+        scan_layers,
+        remat,
+        dtype,
+        rngs,
+    ):
+        settings = Settings(
+            width,
+            heads,
+            ffn_width,
+            norm,
+            norm_kind,
+            activation,
+            positions,
+            max_positions,
+            bias,
+            tied,
+            scale_embedding,
+            init,
+            dropout,
+            qk_norm,
+            attention,
+            scan_layers,
+            remat,
+            dtype,
+        )
         (size,) = _row_lengths(settings, input_shape, ("length",))
         positive("depth", depth)
         scales, factor = stack_scales(settings, None, depth)

@@ -3,8 +3,8 @@
 python -m warmup_jax.report WORKDIR... [--out=report.html] makes the page.
 """
 
-from warmup_jax.report.diagrams import phase_diagram
 from warmup_jax.report.pages import page
+from warmup_jax.report.phase_report import phase_diagram
 from warmup_jax.report.plots import curves, diagnostics
 from warmup_jax.report.tables import table
 

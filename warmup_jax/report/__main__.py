@@ -23,8 +23,11 @@ def _parser():
     parser = argparse.ArgumentParser(prog="python -m warmup_jax.report", description=__doc__)
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run, finished or not")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")
-    parser.add_argument("--threshold", type=float,
-                        help="train loss below which a run of a phase diagram has trained (default: from the run)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="train loss below which a run of a phase diagram has trained (default: from the run)",
+    )
     return parser
 
 

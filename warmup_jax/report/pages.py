@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from warmup_jax.report import diagrams, maps, phases, plots, records, tables
+from warmup_jax.report import phase_analysis, phase_plot, phase_report, plots, records, tables
 from warmup_jax.report.records import Record
 
 DPI = 90
@@ -57,9 +57,11 @@ def _together(many: Sequence[Record]) -> list[str]:
     """One table and one set of curves of all workdirs."""
     names = [str(record.workdir) for record in many for _ in record.runs]
     head, *body = tables.rows([run for record in many for run in record.runs])
-    return ["<h2>All runs</h2>",
-            _table([("workdir", *head), *((name, *row) for name, row in zip(names, body))]),
-            *_pictures([("curves of all runs", plots.draw(plots.joint_lines(many), plots.PANELS))])]
+    return [
+        "<h2>All runs</h2>",
+        _table([("workdir", *head), *((name, *row) for name, row in zip(names, body))]),
+        *_pictures([("curves of all runs", plots.draw(plots.joint_lines(many), plots.PANELS))]),
+    ]
 
 
 def _alone(record: Record, threshold: float | None) -> list[str]:
@@ -67,17 +69,22 @@ def _alone(record: Record, threshold: float | None) -> list[str]:
     lines = plots.lines_of(record)
     parts = [f"<h2>{_text(record.workdir)}</h2>"]
     if record.summary is None:
-        parts.append('<p class="note">This run is unfinished: there is no summary.json yet. '
-                     'What follows is what its log holds so far.</p>')
+        parts.append(
+            '<p class="note">This run is unfinished: there is no summary.json yet. '
+            "What follows is what its log holds so far.</p>"
+        )
     if record.runs:
         parts.append(_table(tables.rows(record.runs)))
     if record.summary is not None:
         parts += [f"<p>{_text(line)}</p>" for line in tables.costs(record.summary)]
     parts += _pictures([("curves", plots.draw(lines, plots.PANELS))] if record.runs else [])
-    sweep = phases.find(record, threshold)
+    sweep = phase_analysis.find(record, threshold)
     if sweep is not None:
-        parts += ["<h3>Phase diagram</h3>", *_pictures([("phase diagram", maps.draw(sweep))]),
-                  f"<pre>{_text(diagrams.boundary_table(sweep))}</pre>"]
+        parts += [
+            "<h3>Phase diagram</h3>",
+            *_pictures([("phase diagram", phase_plot.draw(sweep))]),
+            f"<pre>{_text(phase_report.boundary_table(sweep))}</pre>",
+        ]
     diagnostics = plots.diagnostic_panels(record)
     if diagnostics:
         parts.append("<h3>Diagnostics</h3>")
@@ -103,8 +110,9 @@ def _samples(record: Record) -> list[str]:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     """A table of text; the first row holds the titles."""
-    head, *body = ["".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in row)
-                   for tag, row in zip(["th"] + ["td"] * len(rows), rows)]
+    head, *body = [
+        "".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in row) for tag, row in zip(["th"] + ["td"] * len(rows), rows)
+    ]
     lines = "".join(f"<tr>{row}</tr>\n" for row in body)
     return f'<div class="box"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>'
 

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax import logs
+from warmup_jax.workdir import logs
 
-SUMMARY_KEYS = ("runs", "data", "uninformed_loss", "seconds", "examples_per_second", "peak_memory_bytes",
-                "bleu_signature")
+SUMMARY_KEYS = (
+    "runs",
+    "data",
+    "uninformed_loss",
+    "seconds",
+    "examples_per_second",
+    "peak_memory_bytes",
+    "bleu_signature",
+)
 RUN_KEYS = ("run", "label", "changes", "steps", "final", "highest_rate", "best", "diverged_at")
 
 
@@ -23,6 +30,7 @@ class Record(NamedTuple):
     series: {run: {metric: (steps [N], values [N])}}.
     texts: the lines of `texts.jsonl`.
     """
+
     workdir: Path
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -47,9 +55,15 @@ def read(workdir: Path) -> Record:
     series = _series(workdir / "metrics.jsonl", finished)
     if finished:
         _check_summary(workdir / "summary.json", summary)
-    return Record(workdir, _json(workdir / "config.json"), _json(workdir / "environment.json") or {},
-                  summary["runs"] if finished else [_so_far(run, series[run]) for run in sorted(series)],
-                  summary, series, [line for _, line in _lines(workdir / "texts.jsonl", finished)])
+    return Record(
+        workdir,
+        _json(workdir / "config.json"),
+        _json(workdir / "environment.json") or {},
+        summary["runs"] if finished else [_so_far(run, series[run]) for run in sorted(series)],
+        summary,
+        series,
+        [line for _, line in _lines(workdir / "texts.jsonl", finished)],
+    )
 
 
 def _json(path: Path) -> dict | None:
@@ -97,8 +111,13 @@ def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray,
             if isinstance(value, bool) or not isinstance(value, (int, float)) and value not in ("nan", "inf", "-inf"):
                 raise ValueError(f"{path}, line {number} is damaged: {key}={value!r} is no number")
             points[line["run"]][key].append((line["step"], float(value)))
-    return {run: {key: (np.array([step for step, _ in of_key]), np.array([value for _, value in of_key]))
-                  for key, of_key in metrics.items()} for run, metrics in points.items()}
+    return {
+        run: {
+            key: (np.array([step for step, _ in of_key]), np.array([value for _, value in of_key]))
+            for key, of_key in metrics.items()
+        }
+        for run, metrics in points.items()
+    }
 
 
 def _check_summary(path: Path, summary: dict) -> None:
@@ -120,8 +139,12 @@ def _so_far(run: int, metrics: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict
         best = {"step": int(steps[top]), "eval/accuracy": float(accuracies[top])}
     rates, diverged = metrics.get("opt/learning_rate"), metrics.get("train/diverged_at")
     return {
-        "run": run, "label": "", "changes": {}, "steps": int(max(steps[-1] for steps, _ in metrics.values())),
+        "run": run,
+        "label": "",
+        "changes": {},
+        "steps": int(max(steps[-1] for steps, _ in metrics.values())),
         "final": {key: float(values[-1]) for key, (_, values) in metrics.items() if key != "train/diverged_at"},
-        "highest_rate": float(rates[1].max()) if rates else None, "best": best,
+        "highest_rate": float(rates[1].max()) if rates else None,
+        "best": best,
         "diverged_at": int(diverged[1][-1]) if diverged else None,
     }

@@ -20,18 +20,48 @@ or the axis of a `jax.vmap`: a sweep over warmup lengths is one program.
 """
 
 from warmup_jax.schedules.adam_factors import radam_warmup, untuned_exponential_warmup, untuned_linear_warmup
-from warmup_jax.schedules.composition import (COMBINATIONS, DECAYS, WARMUPS, build, combine,
-                                              delay, jagged_restarts, join, rewarm)
-from warmup_jax.schedules.decays import (SHAPES, constant_decay, cooldown, cosine_decay,
-                                         cosine_restarts_decay, decay_progress, exponential_decay,
-                                         geometric_decay, inverse_sqrt_decay, linear_decay,
-                                         multistep_decay, one_cycle_decay, polynomial_decay, wsd_decay)
-from warmup_jax.schedules.factors import (COUNTS, constant_warmup, cosine_warmup, exponential_warmup,
-                                          geometric_warmup, linear_warmup, logarithmic_warmup, no_warmup,
-                                          power_warmup, sigmoid_warmup, sqrt_complement_warmup,
-                                          warmup_progress)
+from warmup_jax.schedules.composition import (
+    COMBINATIONS,
+    DECAYS,
+    WARMUPS,
+    build,
+    combine,
+    delay,
+    jagged_restarts,
+    join,
+    rewarm,
+)
+from warmup_jax.schedules.decays import (
+    SHAPES,
+    constant_decay,
+    cooldown,
+    cosine_decay,
+    cosine_restarts_decay,
+    decay_progress,
+    exponential_decay,
+    geometric_decay,
+    inverse_sqrt_decay,
+    linear_decay,
+    multistep_decay,
+    one_cycle_decay,
+    polynomial_decay,
+    wsd_decay,
+)
 from warmup_jax.schedules.durations import warmup_steps_from
+from warmup_jax.schedules.factors import (
+    COUNTS,
+    constant_warmup,
+    cosine_warmup,
+    exponential_warmup,
+    geometric_warmup,
+    linear_warmup,
+    logarithmic_warmup,
+    no_warmup,
+    power_warmup,
+    sigmoid_warmup,
+    sqrt_complement_warmup,
+    warmup_progress,
+)
 from warmup_jax.schedules.inspection import effective_warmup, lint, plot, values
 from warmup_jax.schedules.numbers import Schedule
-from warmup_jax.schedules.recipes import (RECIPES, goyal, gpt, inverse_sqrt, noam, one_cycle, resnet110,
-                                          trapezoid, wsd)
+from warmup_jax.schedules.recipes import RECIPES, goyal, gpt, inverse_sqrt, noam, one_cycle, resnet110, trapezoid, wsd

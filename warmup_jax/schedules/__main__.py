@@ -36,6 +36,7 @@ def listing() -> str:
 def shapes(path: str) -> None:
     """Draws every warmup factor into one picture."""
     import inspect
+
     drawn = {}
     for name, function in schedules.WARMUPS.items():
         wanted = inspect.signature(function).parameters
@@ -46,8 +47,9 @@ def shapes(path: str) -> None:
 
 def describe(config: dict, path: str) -> str:
     """Draws the runs of a config; returns a paragraph for each."""
-    from warmup_jax import config as configuration
-    from warmup_jax import sweep
+    from warmup_jax.training import schema as configuration
+    from warmup_jax.training import sweep
+
     configuration.validate(config)
     train_size, lines, drawn = _train_size(config), [], {}
     num_steps = configuration.num_steps(config, train_size)
@@ -71,6 +73,7 @@ def _train_size(config: dict) -> int:
     if config["num_epochs"] is None and config["warmup_epochs"] is None:
         return 1
     from warmup_jax import data
+
     return data.load(**config["dataset"]).train.size
 
 
@@ -87,15 +90,17 @@ def main(arguments: list[str]) -> None:
         sys.exit(__doc__)
     from absl import flags
 
-    from warmup_jax import command
+    from warmup_jax import cli
+
     path = flags.DEFINE_string("out", "schedule.png", "the picture")
 
     def draw():
         try:
-            print(describe(command.CONFIG.value.to_dict(), path.value))
+            print(describe(cli.CONFIG.value.to_dict(), path.value))
         except (ValueError, OSError) as error:
-            command.fail(error)
-    command.run(draw)
+            cli.fail(error)
+
+    cli.run(draw)
 
 
 if __name__ == "__main__":

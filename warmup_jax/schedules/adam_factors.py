@@ -95,6 +95,7 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
 
     def rho(s, xp=jnp):
         return s + _langevin(u / 2, xp) - s * _langevin(s * u / 2, xp)
+
     rho_inf = 2 / u + _langevin(u / 2, xp)
     # rho passes 4 after some tens of steps at most, even for a beta2 next to 0.6.
     first = 1 + (rho(xp.arange(1, 200), xp) <= 4).sum()
@@ -104,6 +105,7 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
         rho_s = rho(jnp.maximum(jnp.asarray(t), 0) + first)
         numerator = (above_4 + (rho_s - rho(jnp.asarray(first)))) * (rho_s - 2) * rho_inf
         return jnp.sqrt(numerator / ((rho_inf - 4) * (rho_inf - 2) * rho_s))
+
     return factor
 
 
@@ -112,6 +114,17 @@ def _langevin(z: ArrayLike, xp=jnp):
     small = z < 0.25
     s, safe = xp.where(small, z, 0.0), xp.where(small, 1.0, z)
     squared = s * s
-    series = s * (1 / 3 + squared * (-1 / 45 + squared * (2 / 945 + squared * (-1 / 4725 + squared * (
-        2 / 93555 + squared * (-1382 / 638512875 + squared * (4 / 18243225)))))))
+    series = s * (
+        1 / 3
+        + squared
+        * (
+            -1 / 45
+            + squared
+            * (
+                2 / 945
+                + squared
+                * (-1 / 4725 + squared * (2 / 93555 + squared * (-1382 / 638512875 + squared * (4 / 18243225))))
+            )
+        )
+    )
     return xp.where(small, series, 1 / xp.tanh(safe) - 1 / safe)

@@ -46,8 +46,15 @@ DECAYS = {
 COMBINATIONS = ("join", "multiply")
 
 
-def combine(warmup: Schedule, decay: Schedule, *, peak_lr: ArrayLike, num_steps: ArrayLike,
-            init_lr: ArrayLike = 0.0, end_lr: ArrayLike = 0.0) -> Schedule:
+def combine(
+    warmup: Schedule,
+    decay: Schedule,
+    *,
+    peak_lr: ArrayLike,
+    num_steps: ArrayLike,
+    init_lr: ArrayLike = 0.0,
+    end_lr: ArrayLike = 0.0,
+) -> Schedule:
     r"""The learning rate of a warmup factor and a decay (the formula of this module).
 
     The rate is exactly `peak_lr` where both are 1, starts from `init_lr` where
@@ -83,12 +90,23 @@ def combine(warmup: Schedule, decay: Schedule, *, peak_lr: ArrayLike, num_steps:
         t = jnp.clip(jnp.asarray(t), 0, num_steps)
         w, d = warmup(t), decay(t)
         return w * (d * peak_lr + (1 - d) * end_lr) + (1 - w) * init_lr
+
     return learning_rate
 
 
-def build(*, warmup: str, schedule: str, combination: str, warmup_args: Mapping[str, Any],
-          schedule_args: Mapping[str, Any], warmup_steps: ArrayLike, num_steps: ArrayLike,
-          peak_lr: ArrayLike, init_lr: ArrayLike, end_lr: ArrayLike) -> Schedule:
+def build(
+    *,
+    warmup: str,
+    schedule: str,
+    combination: str,
+    warmup_args: Mapping[str, Any],
+    schedule_args: Mapping[str, Any],
+    warmup_steps: ArrayLike,
+    num_steps: ArrayLike,
+    peak_lr: ArrayLike,
+    init_lr: ArrayLike,
+    end_lr: ArrayLike,
+) -> Schedule:
     """The schedule that a config names.
 
     Args:
@@ -163,10 +181,12 @@ def join(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
       >>> [float(rate(t)) for t in (0, 1, 2)]
       [0.25, 0.5, 1.0]
     """
+
     def schedule(t):
         t = jnp.asarray(t)
         before = first(jnp.minimum(t, boundary))
         return jnp.where(t < boundary, before, second(jnp.maximum(t - boundary, 0)))
+
     return schedule
 
 
@@ -222,4 +242,5 @@ def jagged_restarts(schedule: Schedule, period: ArrayLike, warmup: Schedule) -> 
     def restarted(t):
         t = jnp.asarray(t)
         return jnp.where(t < period, 1.0, warmup(t % period)) * schedule(t)
+
     return restarted

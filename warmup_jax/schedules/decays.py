@@ -36,6 +36,7 @@ def decay_progress(start: ArrayLike, stop: ArrayLike) -> Schedule:
     def progress(t):
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.maximum(jnp.asarray(stop) - start, 1)
         return jnp.where(done < of, done / of, 1.0)  # 1 to the last bit, which division does not promise
+
     return progress
 
 
@@ -148,8 +149,9 @@ def exponential_decay(start: ArrayLike, stop: ArrayLike, final: ArrayLike) -> Sc
     return lambda t: (jnp.asarray(final, float) ** progress(t) - final) / (1 - final)
 
 
-def geometric_decay(start: ArrayLike, decay_rate: ArrayLike, transition_steps: ArrayLike,
-                    staircase: bool = False) -> Schedule:
+def geometric_decay(
+    start: ArrayLike, decay_rate: ArrayLike, transition_steps: ArrayLike, staircase: bool = False
+) -> Schedule:
     r"""Geometric decay: :math:`d = r^{(t - start) / s}`, for ever.
 
     Args:
@@ -174,6 +176,7 @@ def geometric_decay(start: ArrayLike, decay_rate: ArrayLike, transition_steps: A
     def decay(t):
         exponent = jnp.maximum(jnp.asarray(t) - start, 0) / transition_steps
         return jnp.asarray(decay_rate, float) ** (jnp.floor(exponent) if staircase else exponent)
+
     return decay
 
 
@@ -235,6 +238,7 @@ def multistep_decay(boundaries: ArrayLike, factor: ArrayLike) -> Schedule:
     def decay(t):
         passed = jnp.asarray(t)[..., None] >= jnp.asarray(boundaries)
         return jnp.where(passed, jnp.asarray(factor, float), 1.0).prod(-1)
+
     return decay
 
 
@@ -287,8 +291,9 @@ def cooldown(start: ArrayLike, stop: ArrayLike, shape: str = "linear", final: Ar
     return lambda t: function(progress(t), final)
 
 
-def wsd_decay(start: ArrayLike, stop: ArrayLike, decay_fraction: ArrayLike, shape: str = "sqrt",
-              final: ArrayLike = 0.5) -> Schedule:
+def wsd_decay(
+    start: ArrayLike, stop: ArrayLike, decay_fraction: ArrayLike, shape: str = "sqrt", final: ArrayLike = 0.5
+) -> Schedule:
     """Warmup-stable-decay: 1 until the last `decay_fraction` of the run, then a `cooldown`.
 
     Args:
@@ -339,9 +344,14 @@ def one_cycle_decay(start: ArrayLike, stop: ArrayLike) -> Schedule:
     return cosine_decay(start, jnp.asarray(stop) - 1)
 
 
-def cosine_restarts_decay(start: ArrayLike, cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0,
-                          peak_decay: ArrayLike = 1.0, cycle_warmup_steps: ArrayLike = 0,
-                          num_cycles: int = 32) -> Schedule:
+def cosine_restarts_decay(
+    start: ArrayLike,
+    cycle_steps: ArrayLike,
+    cycle_mult: ArrayLike = 1.0,
+    peak_decay: ArrayLike = 1.0,
+    cycle_warmup_steps: ArrayLike = 0,
+    num_cycles: int = 32,
+) -> Schedule:
     r"""Cosine decay with warm restarts: cycle i lasts :math:`c\,m^i` updates and has the peak :math:`g^i`.
 
     Args:
@@ -382,4 +392,5 @@ def cosine_restarts_decay(start: ArrayLike, cycle_steps: ArrayLike, cycle_mult: 
         fall = (1 + jnp.cos(jnp.pi * jnp.clip(since / lengths[inside], 0, 1))) / 2
         warm = jnp.where(cycle > 0, rise, 1.0)
         return warm * fall * jnp.asarray(peak_decay, float) ** inside * (cycle < num_cycles)
+
     return decay

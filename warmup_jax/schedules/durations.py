@@ -1,11 +1,18 @@
 """The length of a warmup from whatever unit it is given in."""
 
 
-def warmup_steps_from(*, steps: int | None = None, epochs: float | None = None,
-                      examples: int | None = None, tokens: int | None = None,
-                      fraction: float | None = None, batch_size: int | None = None,
-                      train_size: int | None = None, tokens_per_batch: int | None = None,
-                      num_steps: int | None = None) -> int:
+def warmup_steps_from(
+    *,
+    steps: int | None = None,
+    epochs: float | None = None,
+    examples: int | None = None,
+    tokens: int | None = None,
+    fraction: float | None = None,
+    batch_size: int | None = None,
+    train_size: int | None = None,
+    tokens_per_batch: int | None = None,
+    num_steps: int | None = None,
+) -> int:
     """The updates of a warmup whose length is given in one unit.
 
     The one rounding: to the nearest whole update, half to even, and at least one
@@ -40,10 +47,13 @@ def warmup_steps_from(*, steps: int | None = None, epochs: float | None = None,
     if len(given) != 1:
         found = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
         raise ValueError(f"give exactly one of steps, epochs, examples, tokens, fraction; got {found}")
-    (unit, value), = given.items()
-    needed = {"epochs": {"batch_size": batch_size, "train_size": train_size},
-              "examples": {"batch_size": batch_size}, "tokens": {"tokens_per_batch": tokens_per_batch},
-              "fraction": {"num_steps": num_steps}}.get(unit, {})
+    ((unit, value),) = given.items()
+    needed = {
+        "epochs": {"batch_size": batch_size, "train_size": train_size},
+        "examples": {"batch_size": batch_size},
+        "tokens": {"tokens_per_batch": tokens_per_batch},
+        "fraction": {"num_steps": num_steps},
+    }.get(unit, {})
     for name, number in needed.items():
         if number is None or number <= 0:
             raise ValueError(f"a warmup in {unit} needs {name} above 0, got {number}")
@@ -51,7 +61,11 @@ def warmup_steps_from(*, steps: int | None = None, epochs: float | None = None,
         raise ValueError(f"{unit} must be at least 0{' and at most 1' if unit == 'fraction' else ''}, got {value}")
     if unit == "steps" and value != int(value):
         raise ValueError(f"steps must be a whole number of updates, got {value}")
-    updates = {"steps": lambda: value, "epochs": lambda: value * train_size / batch_size,
-               "examples": lambda: value / batch_size, "tokens": lambda: value / tokens_per_batch,
-               "fraction": lambda: value * num_steps}[unit]()
+    updates = {
+        "steps": lambda: value,
+        "epochs": lambda: value * train_size / batch_size,
+        "examples": lambda: value / batch_size,
+        "tokens": lambda: value / tokens_per_batch,
+        "fraction": lambda: value * num_steps,
+    }[unit]()
     return max(round(updates), int(value > 0))

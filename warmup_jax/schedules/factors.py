@@ -51,6 +51,7 @@ def warmup_progress(warmup_steps: ArrayLike, count: str = "one") -> Schedule:
         done, of = t + to_t, length + to_length
         # Where it has ended x is 1 to the last bit, which compiled division does not promise.
         return jnp.where((length > 0) & (done < of), ratio(done, of, 1.0), 1.0)
+
     return progress
 
 
@@ -280,6 +281,7 @@ def logarithmic_warmup(warmup_steps: ArrayLike) -> Schedule:
         t, length = jnp.maximum(jnp.asarray(t), 0) + 1, jnp.asarray(warmup_steps)
         logarithm = lambda number: jnp.log(jnp.maximum(number, 1).astype(float))
         return jnp.where(t < length, ratio(logarithm(t), logarithm(length), 1.0), 1.0)
+
     return factor
 
 

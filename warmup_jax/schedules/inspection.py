@@ -55,8 +55,14 @@ def effective_warmup(factor: Schedule, num_steps: int) -> float:
     return round(float((1 - values(factor, num_steps).astype(np.float64)).sum()), 4)
 
 
-def lint(schedule: Schedule, num_steps: int, *, peak_lr: float | None = None, warmup_steps: int | None = None,
-         end_lr: float = 0.0) -> list[str]:
+def lint(
+    schedule: Schedule,
+    num_steps: int,
+    *,
+    peak_lr: float | None = None,
+    warmup_steps: int | None = None,
+    end_lr: float = 0.0,
+) -> list[str]:
     """What is suspicious about a schedule, a sentence each; an empty list if nothing is.
 
     It finds rates of 0 at the start (updates that do nothing), a peak that is not
@@ -98,7 +104,7 @@ def lint(schedule: Schedule, num_steps: int, *, peak_lr: float | None = None, wa
         found.append(f"the highest rate is {top:.6g}, not the peak of {peak_lr:.6g}")
     if warmup_steps is not None:
         found += _warmup(rates, warmup_steps, num_steps)
-    after = rates[int(np.argmax(rates)):]
+    after = rates[int(np.argmax(rates)) :]
     if end_lr and (below := after < end_lr * (1 - 1e-4)).any():
         t = num_steps - len(after) + int(np.argmax(below))
         found.append(f"the rate of update {t} is {rates[t]:.6g}, below the floor of {end_lr:.6g}")
@@ -113,8 +119,9 @@ def _warmup(rates: np.ndarray, warmup_steps: int, num_steps: int) -> list[str]:
         steepest = np.abs(np.diff(rates[:warmup_steps])).max(initial=0)
         jump = abs(rates[warmup_steps] - rates[warmup_steps - 1])
         if jump > max(4 * steepest, 0.05 * rates.max()):
-            found.append(f"the rate jumps from {rates[warmup_steps - 1]:.6g} to {rates[warmup_steps]:.6g} "
-                         f"where the warmup ends")
+            found.append(
+                f"the rate jumps from {rates[warmup_steps - 1]:.6g} to {rates[warmup_steps]:.6g} where the warmup ends"
+            )
     return found
 
 
@@ -122,8 +129,10 @@ def _beyond(schedule: Schedule, rates: np.ndarray, num_steps: int) -> list[str]:
     """Faults after the end of a run; a schedule should stay where it was."""
     later = values(schedule, 2 * num_steps)[num_steps:].astype(np.float64)
     if (later < 0).any() and (rates >= 0).all():
-        return [f"after the end of the run, at t = {num_steps + int(np.argmax(later < 0))}, "
-                f"the rate is negative: gradient ascent"]
+        return [
+            f"after the end of the run, at t = {num_steps + int(np.argmax(later < 0))}, "
+            f"the rate is negative: gradient ascent"
+        ]
     rises = np.diff(np.concatenate([rates[-1:], later])) > 1e-6 * max(rates.max(), 1e-30)
     if rises.any() and rates[-1] < rates.max() * (1 - 1e-6):
         return [f"after the end of the run, at t = {num_steps + int(np.argmax(rises))}, the rate rises again"]
@@ -150,12 +159,18 @@ def plot(schedules: dict[str, Schedule], num_steps: int, path: str, title: str =
       True
     """
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
+
     figure, axis = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
     for index, (name, schedule) in enumerate(schedules.items()):
-        axis.plot(values(schedule, num_steps), label=name, linewidth=1.5,
-                  color=pyplot.get_cmap("turbo")(0.05 + 0.9 * index / max(len(schedules) - 1, 1)))
+        axis.plot(
+            values(schedule, num_steps),
+            label=name,
+            linewidth=1.5,
+            color=pyplot.get_cmap("turbo")(0.05 + 0.9 * index / max(len(schedules) - 1, 1)),
+        )
     axis.set(title=title, xlabel="updates")
     axis.grid(alpha=0.25)
     axis.legend(frameon=False, fontsize=8, ncols=2 if len(schedules) > 6 else 1)

@@ -21,8 +21,9 @@ def library(*values: ArrayLike) -> ModuleType:
     return np if is_concrete(*values) else jnp
 
 
-def require(name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *,
-            above: bool = False, below: bool = False) -> None:
+def require(
+    name: str, value: ArrayLike, low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False
+) -> None:
     """Checks a concrete number; a traced one cannot be looked at and passes.
 
     Args:

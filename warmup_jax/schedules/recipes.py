@@ -39,9 +39,16 @@ def noam(d_model: ArrayLike, warmup_steps: ArrayLike, scale: ArrayLike = 1.0) ->
     return lambda t: peak * factor(t) * decay(t)
 
 
-def goyal(batch_size: ArrayLike, train_size: ArrayLike, num_epochs: ArrayLike = 90.0,
-          warmup_epochs: ArrayLike = 5.0, base_lr: ArrayLike = 0.1, base_batch_size: ArrayLike = 256,
-          decay_epochs: tuple = (30, 60, 80), factor: ArrayLike = 0.1) -> Schedule:
+def goyal(
+    batch_size: ArrayLike,
+    train_size: ArrayLike,
+    num_epochs: ArrayLike = 90.0,
+    warmup_epochs: ArrayLike = 5.0,
+    base_lr: ArrayLike = 0.1,
+    base_batch_size: ArrayLike = 256,
+    decay_epochs: tuple = (30, 60, 80),
+    factor: ArrayLike = 0.1,
+) -> Schedule:
     r"""Large-batch ResNet training: the linear scaling rule with gradual warmup.
 
     The peak is :math:`\eta_0 B / B_0`, reached linearly from :math:`\eta_0`.
@@ -76,12 +83,22 @@ def goyal(batch_size: ArrayLike, train_size: ArrayLike, num_epochs: ArrayLike = 
     epoch = jnp.asarray(train_size, float) / batch_size
     warmup = factors.linear_warmup(jnp.round(warmup_epochs * epoch))
     decay = decays.multistep_decay(jnp.round(jnp.asarray(decay_epochs, float) * epoch), factor)
-    return combine(warmup, decay, peak_lr=base_lr * jnp.asarray(batch_size, float) / base_batch_size,
-                           num_steps=jnp.round(num_epochs * epoch), init_lr=base_lr)
+    return combine(
+        warmup,
+        decay,
+        peak_lr=base_lr * jnp.asarray(batch_size, float) / base_batch_size,
+        num_steps=jnp.round(num_epochs * epoch),
+        init_lr=base_lr,
+    )
 
 
-def resnet110(peak_lr: ArrayLike = 0.1, warmup_steps: ArrayLike = 400, value: ArrayLike = 0.1,
-              boundaries: tuple = (32_000, 48_000), num_steps: ArrayLike = 64_000) -> Schedule:
+def resnet110(
+    peak_lr: ArrayLike = 0.1,
+    warmup_steps: ArrayLike = 400,
+    value: ArrayLike = 0.1,
+    boundaries: tuple = (32_000, 48_000),
+    num_steps: ArrayLike = 64_000,
+) -> Schedule:
     """The rate of the 110-layer CIFAR ResNet: a tenth of the peak at first, then steps.
 
     The paper ends the warmup when the training error falls below 80 %, after about
@@ -108,8 +125,12 @@ def resnet110(peak_lr: ArrayLike = 0.1, warmup_steps: ArrayLike = 400, value: Ar
       He et al., `Deep Residual Learning for Image Recognition
       <https://arxiv.org/abs/1512.03385>`_, 2015
     """
-    return combine(factors.constant_warmup(warmup_steps, value),
-                           decays.multistep_decay(boundaries, 0.1), peak_lr=peak_lr, num_steps=num_steps)
+    return combine(
+        factors.constant_warmup(warmup_steps, value),
+        decays.multistep_decay(boundaries, 0.1),
+        peak_lr=peak_lr,
+        num_steps=num_steps,
+    )
 
 
 def inverse_sqrt(peak_lr: ArrayLike, warmup_steps: ArrayLike, init_lr: ArrayLike = 0.0) -> Schedule:
@@ -142,11 +163,18 @@ def inverse_sqrt(peak_lr: ArrayLike, warmup_steps: ArrayLike, init_lr: ArrayLike
     def learning_rate(t):
         w = factor(t)
         return w * decay(t) * peak_lr + (1 - w) * init_lr
+
     return learning_rate
 
 
-def wsd(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike,
-        decay_fraction: ArrayLike = 0.2, shape: str = "sqrt", end_lr: ArrayLike = 0.0) -> Schedule:
+def wsd(
+    peak_lr: ArrayLike,
+    warmup_steps: ArrayLike,
+    num_steps: ArrayLike,
+    decay_fraction: ArrayLike = 0.2,
+    shape: str = "sqrt",
+    end_lr: ArrayLike = 0.0,
+) -> Schedule:
     """Warmup-stable-decay: linear warmup, constant rate, and a cooldown over the last part of the run.
 
     Args:
@@ -174,12 +202,10 @@ def wsd(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike,
       Training Durations <https://arxiv.org/abs/2405.18392>`_, 2024
     """
     decay = decays.wsd_decay(warmup_steps, num_steps, decay_fraction, shape)
-    return combine(factors.linear_warmup(warmup_steps), decay, peak_lr=peak_lr,
-                           num_steps=num_steps, end_lr=end_lr)
+    return combine(factors.linear_warmup(warmup_steps), decay, peak_lr=peak_lr, num_steps=num_steps, end_lr=end_lr)
 
 
-def trapezoid(peak_lr: ArrayLike, warmup_steps: ArrayLike, decay_steps: ArrayLike,
-              num_steps: ArrayLike) -> Schedule:
+def trapezoid(peak_lr: ArrayLike, warmup_steps: ArrayLike, decay_steps: ArrayLike, num_steps: ArrayLike) -> Schedule:
     """Linear warmup, constant rate, and a linear fall to 0 over the last `decay_steps` updates.
 
     Args:
@@ -204,12 +230,18 @@ def trapezoid(peak_lr: ArrayLike, warmup_steps: ArrayLike, decay_steps: ArrayLik
     """
     require_steps("decay_steps", decay_steps)
     start = jnp.maximum(jnp.asarray(num_steps) - decay_steps, warmup_steps)
-    return combine(factors.linear_warmup(warmup_steps), decays.linear_decay(start, num_steps),
-                           peak_lr=peak_lr, num_steps=num_steps)
+    return combine(
+        factors.linear_warmup(warmup_steps), decays.linear_decay(start, num_steps), peak_lr=peak_lr, num_steps=num_steps
+    )
 
 
-def one_cycle(peak_lr: ArrayLike, num_steps: ArrayLike, warmup_fraction: ArrayLike = 0.3,
-              div_factor: ArrayLike = 25.0, final_div_factor: ArrayLike = 1e4) -> Schedule:
+def one_cycle(
+    peak_lr: ArrayLike,
+    num_steps: ArrayLike,
+    warmup_fraction: ArrayLike = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Schedule:
     r"""One cycle: a cosine up from :math:`\eta_{peak} / div` and a cosine down to almost nothing.
 
     Args:
@@ -238,12 +270,17 @@ def one_cycle(peak_lr: ArrayLike, num_steps: ArrayLike, warmup_fraction: ArrayLi
     require("final_div_factor", final_div_factor, 1)
     top = jnp.round(warmup_fraction * jnp.asarray(num_steps, float))
     first = peak_lr / div_factor
-    return combine(factors.cosine_warmup(top, "zero"), decays.one_cycle_decay(top, num_steps),
-                           peak_lr=peak_lr, num_steps=num_steps, init_lr=first, end_lr=first / final_div_factor)
+    return combine(
+        factors.cosine_warmup(top, "zero"),
+        decays.one_cycle_decay(top, num_steps),
+        peak_lr=peak_lr,
+        num_steps=num_steps,
+        init_lr=first,
+        end_lr=first / final_div_factor,
+    )
 
 
-def gpt(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike,
-        end_fraction: ArrayLike = 0.1) -> Schedule:
+def gpt(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike, end_fraction: ArrayLike = 0.1) -> Schedule:
     """The rate of most language models: linear warmup, then a cosine to a tenth of the peak.
 
     Args:
@@ -267,8 +304,13 @@ def gpt(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike,
       <https://arxiv.org/abs/2005.14165>`_, 2020
     """
     require("end_fraction", end_fraction, 0, 1)
-    return combine(factors.linear_warmup(warmup_steps), decays.cosine_decay(warmup_steps, num_steps),
-                           peak_lr=peak_lr, num_steps=num_steps, end_lr=end_fraction * peak_lr)
+    return combine(
+        factors.linear_warmup(warmup_steps),
+        decays.cosine_decay(warmup_steps, num_steps),
+        peak_lr=peak_lr,
+        num_steps=num_steps,
+        end_lr=end_fraction * peak_lr,
+    )
 
 
 RECIPES = {

@@ -20,14 +20,15 @@ an update is float32, rounded once to the dtype of that update.
 """
 
 from warmup_jax.transforms.adam_variants import (
-    RectifiedAdamState, scale_by_adam_frozen, scale_by_gi_adam, scale_by_rectified_adam)
-from warmup_jax.transforms.dampening import (
-    ScaleByWarmupState, WarmupUntilState, scale_by_warmup, warmup_until)
-from warmup_jax.transforms.limits import (
-    ClipByGlobalNormWarmupState, clip_by_global_norm_warmup, limit_relative_update)
+    RectifiedAdamState,
+    scale_by_adam_frozen,
+    scale_by_gi_adam,
+    scale_by_rectified_adam,
+)
+from warmup_jax.transforms.dampening import ScaleByWarmupState, WarmupUntilState, scale_by_warmup, warmup_until
+from warmup_jax.transforms.limits import ClipByGlobalNormWarmupState, clip_by_global_norm_warmup, limit_relative_update
 from warmup_jax.transforms.ramps import RAMP_SHAPES, ramp
-from warmup_jax.transforms.rates import (
-    RecordedLearningRateState, cap_by_sharpness, scale_by_recorded_learning_rate)
+from warmup_jax.transforms.rates import RecordedLearningRateState, cap_by_sharpness, scale_by_recorded_learning_rate
 from warmup_jax.transforms.states import current_learning_rate, fast_forward
 
 TRANSFORMS = {
@@ -43,7 +44,15 @@ TRANSFORMS = {
 }
 
 __all__ = [
-    *TRANSFORMS, "TRANSFORMS", "RAMP_SHAPES", "ramp", "current_learning_rate", "fast_forward",
-    "ClipByGlobalNormWarmupState", "RecordedLearningRateState", "RectifiedAdamState",
-    "ScaleByWarmupState", "WarmupUntilState",
+    *TRANSFORMS,
+    "TRANSFORMS",
+    "RAMP_SHAPES",
+    "ramp",
+    "current_learning_rate",
+    "fast_forward",
+    "ClipByGlobalNormWarmupState",
+    "RecordedLearningRateState",
+    "RectifiedAdamState",
+    "ScaleByWarmupState",
+    "WarmupUntilState",
 ]

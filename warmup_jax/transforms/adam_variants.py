@@ -17,9 +17,10 @@ from warmup_jax.schedules.numbers import require
 
 class RectifiedAdamState(NamedTuple):
     """State of `scale_by_rectified_adam`."""
-    count: jax.Array   # int32 scalar: updates applied so far
+
+    count: jax.Array  # int32 scalar: updates applied so far
     weight: jax.Array  # float scalar: sum of beta2^j over the gradients seen, j = 0 the latest
-    age: jax.Array     # float scalar: sum of (j + 1) beta2^j
+    age: jax.Array  # float scalar: sum of (j + 1) beta2^j
     mu: optax.Updates  # first moment
     nu: optax.Updates  # second moment
 
@@ -27,9 +28,14 @@ class RectifiedAdamState(NamedTuple):
 DEGENERATE = {"sgd": 1.0, "skip": 0.0}
 
 
-def scale_by_rectified_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8,
-                            threshold: ArrayLike = 5.0, degenerate: str = "sgd",
-                            raw_eps: bool = False) -> optax.GradientTransformation:
+def scale_by_rectified_adam(
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    threshold: ArrayLike = 5.0,
+    degenerate: str = "sgd",
+    raw_eps: bool = False,
+) -> optax.GradientTransformation:
     r"""Rectified Adam, with a choice of what it does before it can be rectified.
 
     .. math::
@@ -98,17 +104,17 @@ def scale_by_rectified_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: Arr
         rho, rho_inf = jnp.where(tractable, rho, 6), jnp.where(tractable, rho_inf, 6)
         rectification = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
         mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, state.nu, b2)
-        adaptive = _direction(mu, nu, 1 - b1 ** count, (1 - b2) * weight, eps, raw_eps)
-        plain = 1 / (1 - b1 ** count)
+        adaptive = _direction(mu, nu, 1 - b1**count, (1 - b2) * weight, eps, raw_eps)
+        plain = 1 / (1 - b1**count)
         direction = jax.tree.map(
-            lambda a, m: jnp.where(tractable, rectification * a, fallback * plain * m), adaptive, mu)
+            lambda a, m: jnp.where(tractable, rectification * a, fallback * plain * m), adaptive, mu
+        )
         return _cast_like(direction, updates), RectifiedAdamState(count, weight, age, mu, nu)
 
     return optax.GradientTransformation(init, update)
 
 
-def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999,
-                     eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
+def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
     r"""GI-Adam: Adam whose second moment starts at the squared first gradient.
 
     .. math::
@@ -153,14 +159,15 @@ def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999,
         count = optax.safe_increment(state.count)
         nu = jax.tree.map(lambda g, v: jnp.where(state.count == 0, _square(g, v), v), updates, state.nu)
         mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, nu, b2)
-        direction = _direction(mu, nu, 1 - b1 ** count, 1 - b2 ** count, eps, raw_eps=False)
+        direction = _direction(mu, nu, 1 - b1**count, 1 - b2**count, eps, raw_eps=False)
         return _cast_like(direction, updates), optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(_init_adam, update)
 
 
-def scale_by_adam_frozen(n: ArrayLike, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999,
-                         eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
+def scale_by_adam_frozen(
+    n: ArrayLike, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8
+) -> optax.GradientTransformation:
     r"""Adam-2k: Adam whose first n updates are 0 and feed the second moment only.
 
     It shows what a warmup is for: the second moment of the first updates is an
@@ -206,9 +213,8 @@ def scale_by_adam_frozen(n: ArrayLike, b1: ArrayLike = 0.9, b2: ArrayLike = 0.99
         frozen = state.count < n
         count = optax.safe_increment(state.count)
         nu = _second_moment(updates, state.nu, b2)
-        mu = jax.tree.map(lambda new, old: jnp.where(frozen, old, new),
-                          _first_moment(updates, state.mu, b1), state.mu)
-        direction = _direction(mu, nu, 1 - b1 ** count, 1 - b2 ** count, eps, raw_eps=True)
+        mu = jax.tree.map(lambda new, old: jnp.where(frozen, old, new), _first_moment(updates, state.mu, b1), state.mu)
+        direction = _direction(mu, nu, 1 - b1**count, 1 - b2**count, eps, raw_eps=True)
         direction = jax.tree.map(lambda d: jnp.where(frozen, 0, d), direction)
         return _cast_like(direction, updates), optax.ScaleByAdamState(count, mu, nu)
 
@@ -241,15 +247,17 @@ def _second_moment(updates, nu, b2):
 def _square(g, v):
     """|g|^2 in the dtype of the moment, which is real and never narrower than float32."""
     if jnp.iscomplexobj(g):
-        return (g.real ** 2 + g.imag ** 2).astype(v.dtype)
+        return (g.real**2 + g.imag**2).astype(v.dtype)
     return g.astype(v.dtype) ** 2
 
 
 def _direction(mu, nu, mu_weight, nu_weight, eps, raw_eps):
     """m / mu_weight over the root of v / nu_weight; eps joins that root, or that of v alone."""
+
     def direction(m, v):
         root = (jnp.sqrt(v) + eps) / jnp.sqrt(nu_weight) if raw_eps else jnp.sqrt(v / nu_weight) + eps
         return m / mu_weight / root
+
     return jax.tree.map(direction, mu, nu)
 
 

@@ -16,12 +16,14 @@ from warmup_jax.transforms.numbers import extra_argument, scaled, value_at
 
 class ScaleByWarmupState(NamedTuple):
     """State of `scale_by_warmup`."""
+
     count: jax.Array  # int32 scalar: updates applied so far
-    factor: Any       # float scalar, or label -> one: factor of the last update, 0 before the first
+    factor: Any  # float scalar, or label -> one: factor of the last update, 0 before the first
 
 
-def scale_by_warmup(factor: Schedule | ArrayLike | Mapping[str, Schedule | ArrayLike],
-                    labels: Any = None) -> optax.GradientTransformation:
+def scale_by_warmup(
+    factor: Schedule | ArrayLike | Mapping[str, Schedule | ArrayLike], labels: Any = None
+) -> optax.GradientTransformation:
     r"""Multiplies updates by a warmup factor :math:`w(t)`: warmup for a chain that has none.
 
     Whatever sets the rate, a schedule that cannot be changed or a rule such as
@@ -60,8 +62,10 @@ def scale_by_warmup(factor: Schedule | ArrayLike | Mapping[str, Schedule | Array
       `dampening()` this is
     """
     if isinstance(factor, Mapping) != (labels is not None):
-        raise ValueError("factor must be a dict from label to factor exactly when labels are given, "
-                         f"not factor={factor!r} with labels={labels!r}")
+        raise ValueError(
+            "factor must be a dict from label to factor exactly when labels are given, "
+            f"not factor={factor!r} with labels={labels!r}"
+        )
     factors = factor if labels is not None else {None: factor}
 
     def values(count, of):
@@ -80,8 +84,7 @@ def scale_by_warmup(factor: Schedule | ArrayLike | Mapping[str, Schedule | Array
         if labels is None:
             updates = scaled(updates, now)
         else:
-            updates = jax.tree.map(lambda label, group: scaled(group, now[label]),
-                                   _labels_of(labels, updates), updates)
+            updates = jax.tree.map(lambda label, group: scaled(group, now[label]), _labels_of(labels, updates), updates)
         return updates, ScaleByWarmupState(optax.safe_increment(state.count), now)
 
     return optax.GradientTransformation(init, update)
@@ -93,17 +96,23 @@ def _labels_of(labels, params):
 
 class WarmupUntilState(NamedTuple):
     """State of `warmup_until`."""
-    count: jax.Array     # int32 scalar: updates applied so far
-    ended: jax.Array     # bool scalar: whether the warmup is over
+
+    count: jax.Array  # int32 scalar: updates applied so far
+    ended: jax.Array  # bool scalar: whether the warmup is over
     ended_at: jax.Array  # int32 scalar: `count` at the first update after it, -1 while it lasts
-    factor: jax.Array    # float scalar: factor of the last update, 0 before the first
+    factor: jax.Array  # float scalar: factor of the last update, 0 before the first
 
 
 PASSED = {"below": jnp.less, "above": jnp.greater}
 
 
-def warmup_until(metric: str | Callable[[dict], jax.Array], threshold: ArrayLike | None,
-                 low: ArrayLike, high: ArrayLike, mode: str = "below") -> optax.GradientTransformationExtraArgs:
+def warmup_until(
+    metric: str | Callable[[dict], jax.Array],
+    threshold: ArrayLike | None,
+    low: ArrayLike,
+    high: ArrayLike,
+    mode: str = "below",
+) -> optax.GradientTransformationExtraArgs:
     r"""Warmup that a measurement ends: updates times `low` until it passes a threshold, then `high` for ever.
 
     He et al. trained their 110-layer ResNet at a tenth of the rate "until the
@@ -152,8 +161,9 @@ def warmup_until(metric: str | Callable[[dict], jax.Array], threshold: ArrayLike
     """
     passed = registry.lookup("mode", PASSED, mode)
     if callable(metric) != (threshold is None):
-        raise ValueError(f"threshold must be {'None' if callable(metric) else 'a number'} "
-                         f"for the metric {metric!r}, not {threshold}")
+        raise ValueError(
+            f"threshold must be {'None' if callable(metric) else 'a number'} for the metric {metric!r}, not {threshold}"
+        )
     if not callable(metric):
         require("threshold", threshold)
     require("low", low, 0)
@@ -166,15 +176,15 @@ def warmup_until(metric: str | Callable[[dict], jax.Array], threshold: ArrayLike
 
     def init(params):
         del params
-        return WarmupUntilState(jnp.zeros([], jnp.int32), jnp.zeros([], bool),
-                                jnp.full([], -1, jnp.int32), jnp.zeros([], float))
+        return WarmupUntilState(
+            jnp.zeros([], jnp.int32), jnp.zeros([], bool), jnp.full([], -1, jnp.int32), jnp.zeros([], float)
+        )
 
     def update(updates, state, params=None, **extra_args):
         del params
         ended = state.ended | jnp.asarray(ends(extra_args), bool)
         ended_at = jnp.where(ended & ~state.ended, state.count, state.ended_at)
         factor = jnp.asarray(jnp.where(ended, high, low), float)
-        return scaled(updates, factor), WarmupUntilState(
-            optax.safe_increment(state.count), ended, ended_at, factor)
+        return scaled(updates, factor), WarmupUntilState(optax.safe_increment(state.count), ended, ended_at, factor)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -63,7 +63,8 @@ def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.
 
 class ClipByGlobalNormWarmupState(NamedTuple):
     """State of `clip_by_global_norm_warmup`."""
-    count: jax.Array     # int32 scalar: updates applied so far
+
+    count: jax.Array  # int32 scalar: updates applied so far
     max_norm: jax.Array  # float scalar: threshold of the last update, 0 before the first
 
 

@@ -85,4 +85,5 @@ def ramp(start: ArrayLike, end: ArrayLike, steps: ArrayLike, shape: str = "linea
     def value(t):
         x = jnp.where(jnp.asarray(t) >= steps, 1, jnp.clip(t / jnp.maximum(steps, 1), 0, 1))
         return interpolate(*(jnp.asarray(number, float) for number in (start, end, x)))
+
     return value

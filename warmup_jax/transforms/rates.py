@@ -14,7 +14,8 @@ from warmup_jax.transforms.numbers import extra_argument, scaled, value_at
 
 class RecordedLearningRateState(NamedTuple):
     """State of `scale_by_recorded_learning_rate` and `cap_by_sharpness`."""
-    count: jax.Array          # int32 scalar: updates applied so far
+
+    count: jax.Array  # int32 scalar: updates applied so far
     learning_rate: jax.Array  # float scalar: rate of the last update, 0 before the first
 
 
@@ -39,6 +40,7 @@ def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.Gra
       >>> updates["w"].tolist(), float(state.learning_rate)
       ([-0.5, -0.5], 0.5)
     """
+
     def update(updates, state, params=None):
         del params
         return _apply(updates, state, value_at(schedule, state.count))

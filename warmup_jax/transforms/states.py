@@ -15,8 +15,15 @@ from warmup_jax.transforms.rates import RecordedLearningRateState
 
 INJECTED = (optax.InjectStatefulHyperparamsState, optax.InjectHyperparamsState)
 PLATEAU = optax.contrib.ReduceLROnPlateauState
-READ = (RecordedLearningRateState, ScaleByWarmupState, WarmupUntilState, PLATEAU,
-        optax.MaskedState, optax.PartitionState, *INJECTED)
+READ = (
+    RecordedLearningRateState,
+    ScaleByWarmupState,
+    WarmupUntilState,
+    PLATEAU,
+    optax.MaskedState,
+    optax.PartitionState,
+    *INJECTED,
+)
 
 
 def current_learning_rate(opt_state: optax.OptState, label: Any = None) -> jax.Array:
@@ -58,8 +65,9 @@ def current_learning_rate(opt_state: optax.OptState, label: Any = None) -> jax.A
         raise registry.unknown("label", label, map(str, labels))
     if len(rates) != 1:
         several = f"; choose a group by label (known: {', '.join(sorted(map(str, labels)))})" if labels else ""
-        raise ValueError(f"the optimizer state holds {len(rates)} recorded learning rates, expected 1"
-                         + (several if rates else ""))
+        raise ValueError(
+            f"the optimizer state holds {len(rates)} recorded learning rates, expected 1" + (several if rates else "")
+        )
     rate = jnp.asarray(rates[0], float)
     for factor in factors:
         rate = rate * factor
@@ -86,8 +94,10 @@ def _readings(state, label, labels):
         elif isinstance(node, optax.MaskedState):
             inner = _readings(node.inner_state, label, labels)
             if inner[1] and not inner[0]:
-                raise ValueError("the optimizer state holds a warmup factor that acts on a part of the parameters "
-                                 "only, behind a mask or a partition: the rest has another learning rate")
+                raise ValueError(
+                    "the optimizer state holds a warmup factor that acts on a part of the parameters "
+                    "only, behind a mask or a partition: the rest has another learning rate"
+                )
         elif isinstance(node, optax.PartitionState):
             labels |= set(node.inner_states)
             group = node.inner_states[label].inner_state if label in node.inner_states else node.inner_states
@@ -101,8 +111,10 @@ def _factor_of(factor, label, labels):
         return factor
     labels |= set(factor)
     if label is None and len(factor) > 1:
-        raise ValueError("the learning rate differs between groups of parameters: choose one by label "
-                         f"(known: {', '.join(sorted(map(str, factor)))})")
+        raise ValueError(
+            "the learning rate differs between groups of parameters: choose one by label "
+            f"(known: {', '.join(sorted(map(str, factor)))})"
+        )
     return registry.lookup("label", factor, next(iter(factor)) if label is None else label)
 
 
@@ -176,11 +188,13 @@ def fast_forward(opt_state: optax.OptState, step: ArrayLike) -> optax.OptState:
     def visit(node):
         if not is_clock(node):
             return node
-        fields = {name: move(value) if name in COUNTERS[type(node)] else walk(value)
-                  for name, value in node._asdict().items()}
+        fields = {
+            name: move(value) if name in COUNTERS[type(node)] else walk(value) for name, value in node._asdict().items()
+        }
         if isinstance(node, optax.InjectStatefulHyperparamsState):
-            fields["hyperparams_states"] = {name: _with_count(state, step)
-                                            for name, state in node.hyperparams_states.items()}
+            fields["hyperparams_states"] = {
+                name: _with_count(state, step) for name, state in node.hyperparams_states.items()
+            }
         return type(node)(**fields)
 
     def walk(tree):

@@ -14,10 +14,34 @@ number of pieces are static.
 [0.0, 0.02, 0.1, 0.0]
 """
 
-from warmup_jax.schedules.ports import (big_vision, deepspeed, detectron2, epfml, fairseq, flax_examples,
-                                        ildoonet, init2winit, levanter, maxtext, mean_teacher, megatron, mmcv,
-                                        nanodo, nanogpt, opennmt, optax, pytorch_optimizer, pytorch_warmup,
-                                        schedulefree, t5x, timm, torch, torchtitan, transformers, why_warmup)
+from warmup_jax.schedules.ports import (
+    big_vision,
+    deepspeed,
+    detectron2,
+    epfml,
+    fairseq,
+    flax_examples,
+    ildoonet,
+    init2winit,
+    levanter,
+    maxtext,
+    mean_teacher,
+    megatron,
+    mmcv,
+    nanodo,
+    nanogpt,
+    opennmt,
+    optax,
+    pytorch_optimizer,
+    pytorch_warmup,
+    schedulefree,
+    t5x,
+    timm,
+    torch,
+    torchtitan,
+    transformers,
+    why_warmup,
+)
 
 # library.function: the function
 PORTS = {
@@ -116,14 +140,11 @@ PORTS = {
     "transformers.get_constant_schedule_with_warmup": transformers.get_constant_schedule_with_warmup,
     "transformers.get_linear_schedule_with_warmup": transformers.get_linear_schedule_with_warmup,
     "transformers.get_cosine_schedule_with_warmup": transformers.get_cosine_schedule_with_warmup,
-    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup":
-        transformers.get_cosine_with_hard_restarts_schedule_with_warmup,
+    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": transformers.get_cosine_with_hard_restarts_schedule_with_warmup,
     "transformers.get_polynomial_decay_schedule_with_warmup": transformers.get_polynomial_decay_schedule_with_warmup,
     "transformers.get_inverse_sqrt_schedule": transformers.get_inverse_sqrt_schedule,
-    "transformers.get_cosine_with_min_lr_schedule_with_warmup":
-        transformers.get_cosine_with_min_lr_schedule_with_warmup,
-    "transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate":
-        transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    "transformers.get_cosine_with_min_lr_schedule_with_warmup": transformers.get_cosine_with_min_lr_schedule_with_warmup,
+    "transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate": transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
     "transformers.get_wsd_schedule": transformers.get_wsd_schedule,
     "why_warmup.train_schedule": why_warmup.train_schedule,
 }

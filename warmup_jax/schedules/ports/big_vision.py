@@ -16,10 +16,29 @@ DECAY_TYPES = ("linear", "polynomial", "cosine", "rsqrt", "stair")
 
 
 def create_learning_rate_schedule(
-        total_steps, batch_size=None, data_size=None, base=1.0, decay_type="stair", scale_with_batchsize=False, *,
-        warmup_steps=None, warmup_epochs=None, warmup_examples=None, warmup_percent=None,
-        cooldown_steps=None, cooldown_epochs=None, cooldown_examples=None, cooldown_percent=None,
-        power=1, end=0.0, timescale=10_000, timescale_examples=None, shift=0, steps=(), mults=()):
+    total_steps,
+    batch_size=None,
+    data_size=None,
+    base=1.0,
+    decay_type="stair",
+    scale_with_batchsize=False,
+    *,
+    warmup_steps=None,
+    warmup_epochs=None,
+    warmup_examples=None,
+    warmup_percent=None,
+    cooldown_steps=None,
+    cooldown_epochs=None,
+    cooldown_examples=None,
+    cooldown_percent=None,
+    power=1,
+    end=0.0,
+    timescale=10_000,
+    timescale_examples=None,
+    shift=0,
+    steps=(),
+    mults=(),
+):
     """`create_learning_rate_schedule`.
 
     Quirks: the warmup multiplies the decay, which starts when it ends; durations
@@ -44,8 +63,11 @@ def create_learning_rate_schedule(
         rate = lambda t: peak * stairs(t)
     else:
         timescale = timescale if timescale_examples is None else timescale_examples / batch_size
-        decay = cosine_decay(warmup, total_steps) if decay_type == "cosine" else \
-            delay(inverse_sqrt_decay(-shift, timescale), warmup)
+        decay = (
+            cosine_decay(warmup, total_steps)
+            if decay_type == "cosine"
+            else delay(inverse_sqrt_decay(-shift, timescale), warmup)
+        )
         rate = lambda t: peak * decay(t)
     up, down = linear_warmup(warmup, "zero"), linear_decay(total_steps - cooldown, total_steps)
     return lambda t: rate(t) * up(t) * jnp.where(jnp.asarray(cooldown) > 0, down(t), 1.0)

@@ -39,8 +39,9 @@ def WarmupDecayLR(total_num_steps, warmup_min_lr=0.0, warmup_max_lr=0.001, warmu
     return lambda t: warmup_min_lr + (warmup_max_lr - warmup_min_lr) * factor(t)
 
 
-def WarmupCosineLR(lr, total_num_steps, warmup_min_ratio=0.0, warmup_num_steps=1000, cos_min_ratio=0.0001,
-                   warmup_type="log"):
+def WarmupCosineLR(
+    lr, total_num_steps, warmup_min_ratio=0.0, warmup_num_steps=1000, cos_min_ratio=0.0001, warmup_type="log"
+):
     """`WarmupCosineLR`.
 
     Quirks: the first rate is 0 whatever `warmup_min_ratio` is, and the peak is
@@ -52,13 +53,25 @@ def WarmupCosineLR(lr, total_num_steps, warmup_min_ratio=0.0, warmup_num_steps=1
     """
     steps = jnp.maximum(warmup_num_steps, 2)
     warm, decay = _warmup(warmup_type)(steps), cosine_decay(steps - 1, total_num_steps - 1)
-    factor = delay(switch(lambda t: warmup_min_ratio + (1 - warmup_min_ratio) * warm(t),
-                          lambda t: cos_min_ratio + (1 - cos_min_ratio) * decay(t), steps), 1)
+    factor = delay(
+        switch(
+            lambda t: warmup_min_ratio + (1 - warmup_min_ratio) * warm(t),
+            lambda t: cos_min_ratio + (1 - cos_min_ratio) * decay(t),
+            steps,
+        ),
+        1,
+    )
     return lambda t: jnp.where(jnp.asarray(t) > 0, lr * factor(t), 0.0)
 
 
-def OneCycle(cycle_min_lr, cycle_max_lr, decay_lr_rate=0.0, cycle_first_step_size=2000, cycle_second_step_size=None,
-             decay_step_size=0):
+def OneCycle(
+    cycle_min_lr,
+    cycle_max_lr,
+    decay_lr_rate=0.0,
+    cycle_first_step_size=2000,
+    cycle_second_step_size=None,
+    decay_step_size=0,
+):
     """`OneCycle`: one triangle, then `cycle_min_lr` / (1 + rate * updates / size); without stairs and momentum.
 
     >>> [round(float(OneCycle(0.01, 0.1, 1.0, 4, decay_step_size=2)(t)), 4) for t in (0, 4, 8, 10)]

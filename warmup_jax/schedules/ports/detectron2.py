@@ -66,13 +66,17 @@ def WarmupParamScheduler(scheduler, warmup_factor, warmup_length, warmup_method=
     first = warmup_factor * scheduler(0.0)
     target = scheduler(0.0) if rescale_interval else scheduler(warmup_length)
     warm = ramp(0.0, warmup_length, first, target if warmup_method == "linear" else first)
-    rest = (lambda where: scheduler(ratio(where - warmup_length, 1 - warmup_length, 1.0))) if rescale_interval \
+    rest = (
+        (lambda where: scheduler(ratio(where - warmup_length, 1 - warmup_length, 1.0)))
+        if rescale_interval
         else scheduler
+    )
 
     def multiplier(where):
         where = jnp.asarray(where)
         # fvcore changes over at the end of the warmup itself.
         return jnp.where(where + WHERE_EPSILON > warmup_length, rest(jnp.maximum(where, warmup_length)), warm(where))
+
     return multiplier
 
 

@@ -10,8 +10,13 @@ from warmup_jax.schedules.decays import SHAPES
 from warmup_jax.schedules.numbers import power
 from warmup_jax.schedules.ports.parts import ramp, span, switch, truncate
 
-DECAY_TYPES = {"linear": "linear", "cosine": "cosine", "miror_cosine": "mirror_cosine", "square": "square",
-               "sqrt": "sqrt"}
+DECAY_TYPES = {
+    "linear": "linear",
+    "cosine": "cosine",
+    "miror_cosine": "mirror_cosine",
+    "square": "square",
+    "sqrt": "sqrt",
+}
 
 
 def cos_inf_schedule(lr, n_iterations, n_warmup, div_factor, final_div_factor, n_inf):
@@ -22,12 +27,14 @@ def cos_inf_schedule(lr, n_iterations, n_warmup, div_factor, final_div_factor, n
     [0.01, 0.1, 0.055, 0.01, 0.01]
     """
     final = lr / div_factor / final_div_factor
-    return switch(ramp(0, n_warmup, lr / div_factor, lr),
-                  ramp(n_warmup, n_iterations - n_inf, lr, final, "cosine"), n_warmup)
+    return switch(
+        ramp(0, n_warmup, lr / div_factor, lr), ramp(n_warmup, n_iterations - n_inf, lr, final, "cosine"), n_warmup
+    )
 
 
-def wsd_schedule(lr, n_iterations, final_lr_factor=0.0, n_warmup=1000, init_div_factor=100, fract_decay=0.1,
-                 decay_type="linear"):
+def wsd_schedule(
+    lr, n_iterations, final_lr_factor=0.0, n_warmup=1000, init_div_factor=100, fract_decay=0.1, decay_type="linear"
+):
     """`wsd_schedule`; `miror_cosine` is spelled so, and the decay takes int(fract_decay * n_iterations) updates.
 
     >>> rate = wsd_schedule(0.1, 40, 0.0, 5, fract_decay=0.25, decay_type="sqrt")
@@ -45,4 +52,5 @@ def wsd_schedule(lr, n_iterations, final_lr_factor=0.0, n_warmup=1000, init_div_
             return jnp.where(q > 0, power(final_lr_factor, q), 1.0)
         left = SHAPES[DECAY_TYPES[decay_type]](q, None)
         return final_lr_factor + (1 - final_lr_factor) * left
+
     return switch(ramp(0, n_warmup, lr / init_div_factor, lr), lambda t: lr * multiplier(t), n_warmup)

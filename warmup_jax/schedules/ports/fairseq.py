@@ -13,8 +13,16 @@ from warmup_jax.schedules.factors import linear_warmup
 from warmup_jax.schedules.ports.parts import cycles, piecewise_constant, ramp, triangle, truncate
 
 
-def cosine(lr, warmup_updates=0, warmup_init_lr=-1.0, min_lr=0.0, t_mult=1.0, lr_period_updates=-1.0, lr_shrink=0.1,
-           max_update=0):
+def cosine(
+    lr,
+    warmup_updates=0,
+    warmup_init_lr=-1.0,
+    min_lr=0.0,
+    t_mult=1.0,
+    lr_period_updates=-1.0,
+    lr_shrink=0.1,
+    max_update=0,
+):
     """`CosineLRSchedule`; after a period it starts the next one, both its rates shrunk by `lr_shrink`.
 
     >>> [round(float(cosine(0.1, 5, max_update=25)(t)), 3) for t in (0, 5, 15, 25)]
@@ -28,6 +36,7 @@ def cosine(lr, warmup_updates=0, warmup_init_lr=-1.0, min_lr=0.0, t_mult=1.0, lr
         index, progress = position(t)
         shrunk = jnp.asarray(lr_shrink, float) ** index
         return shrunk * (min_lr + (lr - min_lr) * SHAPES["cosine"](progress, None))
+
     return join(ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr), decay, warmup_updates)
 
 
@@ -50,8 +59,9 @@ def polynomial_decay(lr, warmup_updates=0, end_learning_rate=0.0, power=1.0, tot
     """
     warm = linear_warmup(warmup_updates, "zero")
     decay = decays.polynomial_decay(0, total_num_update - warmup_updates, power)
-    return join(lambda t: lr * warm(t), lambda t: end_learning_rate + (lr - end_learning_rate) * decay(t),
-                warmup_updates)
+    return join(
+        lambda t: lr * warm(t), lambda t: end_learning_rate + (lr - end_learning_rate) * decay(t), warmup_updates
+    )
 
 
 def fixed(lr, force_anneal=None, lr_shrink=0.1, warmup_updates=0, updates_per_epoch=None):
@@ -76,6 +86,7 @@ def fixed(lr, force_anneal=None, lr_shrink=0.1, warmup_updates=0, updates_per_ep
             return listed(epoch)
         shrunk = jnp.asarray(lr_shrink, float) ** jnp.maximum(epoch + 2 - force_anneal, 0)
         return jnp.where(epoch + 1 < force_anneal, listed(epoch), rates[-1] * shrunk)
+
     return lambda t: warm(t) * rate(t)
 
 
@@ -86,12 +97,23 @@ def step(lr, warmup_updates=0, warmup_init_lr=-1.0, min_lr=0.0, lr_deacy_period=
     [0.0, 0.1, 0.1, 0.05]
     """
     decay = geometric_decay(0, lr_decay, lr_deacy_period, staircase=True)
-    return join(ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr),
-                lambda t: jnp.maximum(lr * decay(t), min_lr), warmup_updates)
+    return join(
+        ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr),
+        lambda t: jnp.maximum(lr * decay(t), min_lr),
+        warmup_updates,
+    )
 
 
-def tri_stage(lr, warmup_steps=0, hold_steps=0, decay_steps=0, phase_ratio=None, init_lr_scale=0.01,
-              final_lr_scale=0.01, max_update=0):
+def tri_stage(
+    lr,
+    warmup_steps=0,
+    hold_steps=0,
+    decay_steps=0,
+    phase_ratio=None,
+    init_lr_scale=0.01,
+    final_lr_scale=0.01,
+    max_update=0,
+):
     """`TriStageLRSchedule`: a line, a plateau and an exponential fall; `phase_ratio` of `max_update` truncates.
 
     >>> [round(float(tri_stage(0.1, 8, 8, 16)(t)), 3) for t in (0, 8, 16, 24, 32)]
@@ -100,8 +122,11 @@ def tri_stage(lr, warmup_steps=0, hold_steps=0, decay_steps=0, phase_ratio=None,
     if phase_ratio is not None:
         warmup_steps, hold_steps, decay_steps = (truncate(max_update * share) for share in phase_ratio)
     progress = decay_progress(hold_steps, hold_steps + decay_steps)
-    return join(ramp(0, warmup_steps, init_lr_scale * lr, lr),
-                lambda t: lr * jnp.asarray(final_lr_scale, float) ** progress(t), warmup_steps)
+    return join(
+        ramp(0, warmup_steps, init_lr_scale * lr, lr),
+        lambda t: lr * jnp.asarray(final_lr_scale, float) ** progress(t),
+        warmup_steps,
+    )
 
 
 def triangular(lr, max_lr, lr_period_updates=5000, lr_shrink=0.1, shrink_min=False):
@@ -117,6 +142,7 @@ def triangular(lr, max_lr, lr_period_updates=5000, lr_shrink=0.1, shrink_min=Fal
         shrunk = jnp.asarray(lr_shrink, float) ** position(t)[0]
         low = lr * shrunk if shrink_min else lr
         return low + (max_lr * shrunk - low) * wave(t)
+
     return schedule
 
 

@@ -46,12 +46,15 @@ def cosine_warmup(base_lr, max_training_updates, warmup_steps=None, warmup_steps
     [0.0, 0.08, 0.1, 0.0]
     """
     if (warmup_steps is None) == (warmup_steps_fraction is None):
-        raise ValueError("give exactly one of warmup_steps and warmup_steps_fraction, "
-                         f"got {warmup_steps} and {warmup_steps_fraction}")
+        raise ValueError(
+            "give exactly one of warmup_steps and warmup_steps_fraction, "
+            f"got {warmup_steps} and {warmup_steps_fraction}"
+        )
     if warmup_steps is None:
         warmup_steps = nearest(warmup_steps_fraction * max_training_updates)
-    return prepend_polynomial_warmup(cosine(base_lr, max_training_updates - warmup_steps), base_lr, warmup_steps,
-                                     warmup_power)
+    return prepend_polynomial_warmup(
+        cosine(base_lr, max_training_updates - warmup_steps), base_lr, warmup_steps, warmup_power
+    )
 
 
 def polynomial(base_lr, decay_steps, end_factor, power):
@@ -93,8 +96,9 @@ def transformer_schedule(base_lr, encoder_dim, warmup_steps):
     return noam_decay(base_lr, warmup_steps, encoder_dim)
 
 
-def mlperf_polynomial(base_lr, warmup_steps, max_training_updates, power, start_lr, end_lr, decay_end=-1,
-                      warmup_power=1.0):
+def mlperf_polynomial(
+    base_lr, warmup_steps, max_training_updates, power, start_lr, end_lr, decay_end=-1, warmup_power=1.0
+):
     """`mlperf_polynomial_schedule`; the decay ends at `max_training_updates` + 1, or the rate stays from `decay_end`.
 
     >>> rate = mlperf_polynomial(10.0, 6, 30, 2.0, 0.1, 1e-4)
@@ -102,8 +106,14 @@ def mlperf_polynomial(base_lr, warmup_steps, max_training_updates, power, start_
     [0.1, 5.05, 10.0, 2.704, 0.0]
     """
     last = max_training_updates + 1
-    rate = combine(power_warmup(warmup_steps, warmup_power, "zero"), polynomial_decay(warmup_steps, last, power),
-                   peak_lr=base_lr, num_steps=last, init_lr=start_lr, end_lr=end_lr)
+    rate = combine(
+        power_warmup(warmup_steps, warmup_power, "zero"),
+        polynomial_decay(warmup_steps, last, power),
+        peak_lr=base_lr,
+        num_steps=last,
+        init_lr=start_lr,
+        end_lr=end_lr,
+    )
     stop = jnp.where(jnp.asarray(decay_end) > 0, decay_end, last)
     return lambda t: rate(jnp.minimum(jnp.asarray(t), stop))
 
@@ -119,8 +129,11 @@ def compound(factors, base_lr=1.0, warmup_steps=0, max_training_updates=None):
     """
     steps = jnp.maximum(warmup_steps, 1)
     root = inverse_sqrt_decay(steps, steps)
-    table = {"constant": lambda t: base_lr, "linear_warmup": linear_warmup(warmup_steps, "zero"),
-             "rsqrt_decay": lambda t: root(t) / jnp.sqrt(steps)}
+    table = {
+        "constant": lambda t: base_lr,
+        "linear_warmup": linear_warmup(warmup_steps, "zero"),
+        "rsqrt_decay": lambda t: root(t) / jnp.sqrt(steps),
+    }
     if max_training_updates is not None:
         table["cosine"] = cosine_decay(warmup_steps, max_training_updates - 1)
     chosen = [registry.lookup("factor", table, name.strip()) for name in factors.split("*")]
@@ -130,6 +143,7 @@ def compound(factors, base_lr=1.0, warmup_steps=0, max_training_updates=None):
         for factor in chosen:
             rate = rate * factor(t)
         return rate
+
     return schedule
 
 

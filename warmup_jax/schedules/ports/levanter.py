@@ -17,8 +17,18 @@ LR_SCHEDULES = ("constant", "linear", "cosine", "inv_sqrt", "inv")
 TIMESCALE = 10_000
 
 
-def lr_scheduler(num_train_steps, learning_rate=6e-4, min_lr_ratio=0.1, warmup=0.01, decay=None, rewarmup=0.0,
-                 cooldown=None, cycle_length=None, cycles=None, lr_schedule="cosine"):
+def lr_scheduler(
+    num_train_steps,
+    learning_rate=6e-4,
+    min_lr_ratio=0.1,
+    warmup=0.01,
+    decay=None,
+    rewarmup=0.0,
+    cooldown=None,
+    cycle_length=None,
+    cycles=None,
+    lr_schedule="cosine",
+):
     """`OptimizerConfig.lr_scheduler`: cycles of warmup, plateau and decay.
 
     Quirks: a duration of at most 1 is a fraction, of the cycle for `warmup`,

@@ -13,9 +13,16 @@ from warmup_jax.schedules.ports.parts import ramp, truncate
 LR_SCHEDULE_TYPES = ("cosine", "wsd")
 
 
-def create_learning_rate_schedule(learning_rate, steps, lr_schedule_type="cosine", learning_rate_final_fraction=0.1,
-                                  wsd_decay_steps_fraction=0.1, wsd_decay_style="linear", warmup_steps_fraction=0.1,
-                                  learning_rate_schedule_steps=-1):
+def create_learning_rate_schedule(
+    learning_rate,
+    steps,
+    lr_schedule_type="cosine",
+    learning_rate_final_fraction=0.1,
+    wsd_decay_steps_fraction=0.1,
+    wsd_decay_style="linear",
+    warmup_steps_fraction=0.1,
+    learning_rate_schedule_steps=-1,
+):
     """`create_learning_rate_schedule`; durations are truncated, `learning_rate_schedule_steps` -1 means `steps`.
 
     Quirks: a decay reaches its end one update early; after
@@ -48,6 +55,7 @@ def create_learning_rate_schedule(learning_rate, steps, lr_schedule_type="cosine
     def schedule(t):
         kept = jnp.where(jnp.asarray(decay) > 0, stable(t), stable(jnp.minimum(jnp.asarray(t), start - 1)))
         return jnp.where((jnp.asarray(t) >= total) & (jnp.asarray(steps) > total), 0.0, kept)
+
     return schedule
 
 

@@ -14,8 +14,16 @@ DECAY_STYLES = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
 WD_STYLES = ("constant", "linear", "cosine")
 
 
-def get_lr(init_lr, max_lr, min_lr, lr_warmup_steps, lr_decay_steps, lr_decay_style, wsd_decay_steps=None,
-           lr_wsd_decay_style="exponential"):
+def get_lr(
+    init_lr,
+    max_lr,
+    min_lr,
+    lr_warmup_steps,
+    lr_decay_steps,
+    lr_decay_style,
+    wsd_decay_steps=None,
+    lr_wsd_decay_style="exponential",
+):
     """`OptimizerParamScheduler.get_lr`.
 
     Quirks: the exponential WSD decay is 2 * 0.5^q - 1; inverse-square-root drops

@@ -14,8 +14,13 @@ def get_warmup_lr(regular_lr, warmup, warmup_iters, warmup_ratio=0.1):
     [0.001, 0.01, 0.1]
     """
     linear = linear_warmup(warmup_iters, "zero")
-    factor = registry.lookup("warmup", {
-        "constant": constant_warmup(warmup_iters, warmup_ratio),
-        "linear": lambda t: warmup_ratio + (1 - warmup_ratio) * linear(t),
-        "exp": geometric_warmup(warmup_iters, warmup_ratio, "zero")}, warmup)
+    factor = registry.lookup(
+        "warmup",
+        {
+            "constant": constant_warmup(warmup_iters, warmup_ratio),
+            "linear": lambda t: warmup_ratio + (1 - warmup_ratio) * linear(t),
+            "exp": geometric_warmup(warmup_iters, warmup_ratio, "zero"),
+        },
+        warmup,
+    )
     return lambda t: factor(t) * (regular_lr(t) if callable(regular_lr) else regular_lr)

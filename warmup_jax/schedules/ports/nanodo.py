@@ -12,8 +12,15 @@ DECAY_TYPES = ("rsqrt", "cosine", "linear", "constant", "constant_without_warmup
 STAIRS = "constant_linear_decay_"
 
 
-def get_learning_rate_schedule(init_learning_rate, peak_learning_rate, warmup_steps, num_train_steps,
-                               final_learning_rate=0.0, decay_type="cosine", decay_steps=None):
+def get_learning_rate_schedule(
+    init_learning_rate,
+    peak_learning_rate,
+    warmup_steps,
+    num_train_steps,
+    final_learning_rate=0.0,
+    decay_type="cosine",
+    decay_steps=None,
+):
     """`get_learning_rate_schedule`; `constant_linear_decay_` takes updates, or a percentage with a final p.
 
     >>> rate = get_learning_rate_schedule(0.0, 0.1, 5, 25, 0.01)
@@ -26,12 +33,16 @@ def get_learning_rate_schedule(init_learning_rate, peak_learning_rate, warmup_st
     if decay_type == "constant_without_warmup":
         return constant
     if decay_type.startswith(STAIRS):
-        amount = decay_type[len(STAIRS):]
+        amount = decay_type[len(STAIRS) :]
         decay = truncate(num_train_steps * (float(amount[:-1]) / 100)) if amount.endswith("p") else int(amount)
         return join(join(warm, constant, warmup_steps), ramp(0, decay, peak, final), num_train_steps - decay)
     root = inverse_sqrt_decay(0, 1 + warmup_steps)
-    table = {"rsqrt": lambda t: peak * root(t), "linear": ramp(0, left, peak, final), "constant": constant,
-             "cosine": ramp(0, left if decay_steps is None else decay_steps, peak, final, "cosine")}
+    table = {
+        "rsqrt": lambda t: peak * root(t),
+        "linear": ramp(0, left, peak, final),
+        "constant": constant,
+        "cosine": ramp(0, left if decay_steps is None else decay_steps, peak, final, "cosine"),
+    }
     if decay_type not in table:
         raise registry.unknown("decay_type", decay_type, DECAY_TYPES)
     return join(warm, table[decay_type], warmup_steps)

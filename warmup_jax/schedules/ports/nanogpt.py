@@ -15,5 +15,6 @@ def get_lr(warmup_iters=2000, lr_decay_iters=600000, learning_rate=6e-4, min_lr=
     [0.02, 0.08, 0.1, 0.055, 0.01]
     """
     warm, decay = linear_warmup(warmup_iters, "one_over"), cosine_decay(warmup_iters, lr_decay_iters)
-    return switch(lambda t: learning_rate * warm(t), lambda t: min_lr + (learning_rate - min_lr) * decay(t),
-                  warmup_iters)
+    return switch(
+        lambda t: learning_rate * warm(t), lambda t: min_lr + (learning_rate - min_lr) * decay(t), warmup_iters
+    )

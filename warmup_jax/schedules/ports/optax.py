@@ -72,19 +72,29 @@ def exponential_decay(init_value, transition_steps, decay_rate, transition_begin
     """
     # The decays of this library fall: a growth by r is the inverse of a decay by 1/r.
     xp = library(decay_rate)
-    decay = delay(geometric_decay(0, xp.minimum(decay_rate, 1 / decay_rate), transition_steps, staircase),
-                  transition_begin)
+    decay = delay(
+        geometric_decay(0, xp.minimum(decay_rate, 1 / decay_rate), transition_steps, staircase), transition_begin
+    )
 
     def schedule(t):
         rate = init_value * jnp.where(jnp.asarray(decay_rate) > 1, 1 / decay(t), decay(t))
         if end_value is None:
             return rate
         return jnp.where(jnp.asarray(decay_rate) > 1, jnp.minimum(rate, end_value), jnp.maximum(rate, end_value))
+
     return schedule
 
 
-def warmup_exponential_decay_schedule(init_value, peak_value, warmup_steps, transition_steps, decay_rate,
-                                      transition_begin=0, staircase=False, end_value=None):
+def warmup_exponential_decay_schedule(
+    init_value,
+    peak_value,
+    warmup_steps,
+    transition_steps,
+    decay_rate,
+    transition_begin=0,
+    staircase=False,
+    end_value=None,
+):
     """`warmup_exponential_decay_schedule`.
 
     >>> rate = warmup_exponential_decay_schedule(0.0, 0.1, 4, 4, 0.5)
@@ -102,12 +112,16 @@ def cosine_onecycle_schedule(transition_steps, peak_value, pct_start=0.3, div_fa
     [0.004, 0.052, 0.1, 0.0]
     """
     peak, low = truncate(pct_start * transition_steps), peak_value / div_factor
-    return switch(ramp(0, peak, low, peak_value, "cosine"),
-                  ramp(peak, transition_steps, peak_value, low / final_div_factor, "cosine"), peak)
+    return switch(
+        ramp(0, peak, low, peak_value, "cosine"),
+        ramp(peak, transition_steps, peak_value, low / final_div_factor, "cosine"),
+        peak,
+    )
 
 
-def linear_onecycle_schedule(transition_steps, peak_value, pct_start=0.3, pct_final=0.85, div_factor=25.0,
-                             final_div_factor=1e4):
+def linear_onecycle_schedule(
+    transition_steps, peak_value, pct_start=0.3, pct_final=0.85, div_factor=25.0, final_div_factor=1e4
+):
     """`linear_onecycle_schedule`; back at its first rate at `pct_final`.
 
     >>> [round(float(linear_onecycle_schedule(20, 0.1)(t)), 3) for t in (0, 3, 6, 17, 20)]

@@ -62,11 +62,11 @@ def span(start: ArrayLike, stop: ArrayLike) -> Schedule:
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.asarray(stop) - start
         # Where it has ended q is 1 to the last bit, which compiled division does not promise.
         return jnp.where((done < of) | (jnp.asarray(t) < start), ratio(done, of, 0.0), 1.0)
+
     return progress
 
 
-def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike,
-         shape: str = "linear") -> Schedule:
+def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, shape: str = "linear") -> Schedule:
     """From one value to another over a real interval, constant before and after it.
 
     Args:
@@ -89,6 +89,7 @@ def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike,
     def schedule(t):
         left = function(progress(t), 0.5)
         return left * first + (1 - left) * last
+
     return schedule
 
 
@@ -109,10 +110,12 @@ def switch(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
       >>> [float(switch(lambda t: t, lambda t: 10 * t, 2)(t)) for t in (1, 2)]
       [1.0, 20.0]
     """
+
     def schedule(t):
         t = jnp.asarray(t)
         before, after = first(jnp.minimum(t, boundary)), second(jnp.maximum(t, boundary))
         return jnp.where(t < boundary, before, after)
+
     return schedule
 
 
@@ -168,6 +171,7 @@ def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0):
         length = jnp.where(even, cycle_steps, jnp.asarray(lengths)[grown])
         start = jnp.where(even, index * cycle_steps, jnp.asarray(ends - lengths)[grown])
         return index, (t - start) / length
+
     return position
 
 
@@ -190,6 +194,7 @@ def triangle(up: ArrayLike, down: ArrayLike) -> Schedule:
     def wave(t):
         since = position(t)[1] * (up + down)
         return jnp.clip(jnp.minimum(since / up, 1 + (up - since) / down), 0, 1)
+
     return wave
 
 
@@ -209,7 +214,9 @@ def piecewise_constant(boundaries: ArrayLike, values: ArrayLike) -> Schedule:
       >>> [round(float(piecewise_constant((2, 4), (1.0, 0.5, 0.2))(t)), 2) for t in (1, 2, 4)]
       [1.0, 0.5, 0.2]
     """
+
     def schedule(t):
         passed = (jnp.asarray(t)[..., None] >= jnp.asarray(boundaries, float)).sum(-1)
         return jnp.asarray(values, float)[passed]
+
     return schedule

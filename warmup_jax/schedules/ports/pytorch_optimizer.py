@@ -22,8 +22,9 @@ def CosineScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
     >>> [round(float(CosineScheduler(30, 0.1, 0.001, 0.0, 10)(t)), 3) for t in (0, 10, 20, 30)]
     [0.0, 0.1, 0.05, 0.001]
     """
-    return join(ramp(0, warmup_steps, init_lr, max_lr), ramp(0, t_max - warmup_steps, max_lr, min_lr, "cosine"),
-                warmup_steps)
+    return join(
+        ramp(0, warmup_steps, init_lr, max_lr), ramp(0, t_max - warmup_steps, max_lr, min_lr, "cosine"), warmup_steps
+    )
 
 
 def LinearScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
@@ -35,8 +36,9 @@ def LinearScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
     return join(ramp(0, warmup_steps, init_lr, max_lr), ramp(0, t_max - warmup_steps, max_lr, min_lr), warmup_steps)
 
 
-def get_wsd_schedule(lr, num_warmup_steps, num_stable_steps, num_decay_steps, min_lr_ratio=0.0, num_cycles=0.5,
-                     cooldown_type="1-sqrt"):
+def get_wsd_schedule(
+    lr, num_warmup_steps, num_stable_steps, num_decay_steps, min_lr_ratio=0.0, num_cycles=0.5, cooldown_type="1-sqrt"
+):
     """`get_wsd_schedule`.
 
     Quirk: all cooldowns but the cosine ignore `min_lr_ratio`: they go below
@@ -51,9 +53,11 @@ def get_wsd_schedule(lr, num_warmup_steps, num_stable_steps, num_decay_steps, mi
     progress, waves = decay_progress(num_stable_steps, stop), cosine_waves(num_stable_steps, stop, num_cycles)
 
     def decay(t):
-        falling = min_lr_ratio + (1 - min_lr_ratio) * waves(t) if cooldown_type == "cosine" \
-            else shape(progress(t), None)
+        falling = (
+            min_lr_ratio + (1 - min_lr_ratio) * waves(t) if cooldown_type == "cosine" else shape(progress(t), None)
+        )
         return jnp.where(t < stop, jnp.where(t < num_stable_steps, 1.0, falling), min_lr_ratio)
+
     factor = join(linear_warmup(num_warmup_steps, "zero"), decay, num_warmup_steps)
     return lambda t: lr * factor(t)
 

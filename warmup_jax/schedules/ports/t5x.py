@@ -14,9 +14,16 @@ from warmup_jax.schedules.numbers import ratio
 from warmup_jax.schedules.ports.parts import cycles
 
 
-def create_learning_rate_scheduler(factors="constant * linear_warmup * rsqrt_decay", base_learning_rate=0.5,
-                                   warmup_steps=1000, decay_factor=0.5, steps_per_decay=20000,
-                                   steps_per_cycle=100000, step_offset=0, min_learning_rate=1e-8):
+def create_learning_rate_scheduler(
+    factors="constant * linear_warmup * rsqrt_decay",
+    base_learning_rate=0.5,
+    warmup_steps=1000,
+    decay_factor=0.5,
+    steps_per_decay=20000,
+    steps_per_cycle=100000,
+    step_offset=0,
+    min_learning_rate=1e-8,
+):
     """`create_learning_rate_scheduler`: a product of factors, never below `min_learning_rate`.
 
     Quirks: the warmup multiplies the decay; cosine_decay is cyclic, back at the
@@ -33,6 +40,7 @@ def create_learning_rate_scheduler(factors="constant * linear_warmup * rsqrt_dec
     def line(t):
         rise = ratio(t, warmup_steps, 1.0 + decay_factor * (warmup_steps - t))
         return base_learning_rate * jnp.minimum(rise, 1.0 + decay_factor * (warmup_steps - t))
+
     table = {
         "constant": lambda t: base_learning_rate,
         "linear_warmup": warm,
@@ -50,4 +58,5 @@ def create_learning_rate_scheduler(factors="constant * linear_warmup * rsqrt_dec
         for factor in chosen:
             rate = rate * factor(t)
         return jnp.maximum(rate, min_learning_rate)
+
     return schedule

@@ -18,8 +18,11 @@ STABLE_FNS = ("constant", "rsqrt", "power")
 
 def _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix, target=None):
     """A line from `warmup_lr_init` to the target, then the schedule: on a new clock if it is a prefix."""
-    after = switch(ramp(0, warmup_t, warmup_lr_init, lr if target is None else target),
-                   lambda t: schedule(t - warmup_t if warmup_prefix else t), warmup_t)
+    after = switch(
+        ramp(0, warmup_t, warmup_lr_init, lr if target is None else target),
+        lambda t: schedule(t - warmup_t if warmup_prefix else t),
+        warmup_t,
+    )
 
     # Without warmup the first update has the rate of the optimizer, whatever the schedule says of it.
     return lambda t: jnp.where((jnp.asarray(t) == 0) & (jnp.asarray(warmup_t) == 0), lr, after(t))
@@ -33,11 +36,22 @@ def _cyclic(lr, fall, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit):
         index, progress = position(t)
         peak = lr * jnp.asarray(cycle_decay, float) ** index
         return jnp.where(index < cycle_limit, lr_min + (peak - lr_min) * fall(progress), lr_min)
+
     return schedule
 
 
-def CosineLRScheduler(lr, t_initial, lr_min=0.0, cycle_mul=1.0, cycle_decay=1.0, cycle_limit=1, warmup_t=0,
-                      warmup_lr_init=0.0, warmup_prefix=False, k_decay=1.0):
+def CosineLRScheduler(
+    lr,
+    t_initial,
+    lr_min=0.0,
+    cycle_mul=1.0,
+    cycle_decay=1.0,
+    cycle_limit=1,
+    warmup_t=0,
+    warmup_lr_init=0.0,
+    warmup_prefix=False,
+    k_decay=1.0,
+):
     """`CosineLRScheduler`.
 
     Quirk: without `warmup_prefix` the cosine has run on during the warmup, so the
@@ -51,8 +65,19 @@ def CosineLRScheduler(lr, t_initial, lr_min=0.0, cycle_mul=1.0, cycle_decay=1.0,
     return _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix)
 
 
-def PolyLRScheduler(lr, t_initial, power=0.5, lr_min=0.0, cycle_mul=1.0, cycle_decay=1.0, cycle_limit=1, warmup_t=0,
-                    warmup_lr_init=0.0, warmup_prefix=False, k_decay=1.0):
+def PolyLRScheduler(
+    lr,
+    t_initial,
+    power=0.5,
+    lr_min=0.0,
+    cycle_mul=1.0,
+    cycle_decay=1.0,
+    cycle_limit=1,
+    warmup_t=0,
+    warmup_lr_init=0.0,
+    warmup_prefix=False,
+    k_decay=1.0,
+):
     """`PolyLRScheduler`; the quirk of the cosine at the hand-over applies.
 
     >>> [round(float(PolyLRScheduler(0.1, 20, power=2.0)(t)), 3) for t in (0, 10, 20)]
@@ -63,8 +88,19 @@ def PolyLRScheduler(lr, t_initial, power=0.5, lr_min=0.0, cycle_mul=1.0, cycle_d
     return _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix)
 
 
-def TanhLRScheduler(lr, t_initial, lb=-7.0, ub=3.0, lr_min=0.0, cycle_mul=1.0, cycle_decay=1.0, cycle_limit=1,
-                    warmup_t=0, warmup_lr_init=0.0, warmup_prefix=False):
+def TanhLRScheduler(
+    lr,
+    t_initial,
+    lb=-7.0,
+    ub=3.0,
+    lr_min=0.0,
+    cycle_mul=1.0,
+    cycle_decay=1.0,
+    cycle_limit=1,
+    warmup_t=0,
+    warmup_lr_init=0.0,
+    warmup_prefix=False,
+):
     """`TanhLRScheduler`; without `warmup_prefix` the warmup aims at the curve's value at its end.
 
     >>> [round(float(TanhLRScheduler(0.1, 20)(t)), 4) for t in (0, 14, 19, 20)]
@@ -72,8 +108,9 @@ def TanhLRScheduler(lr, t_initial, lb=-7.0, ub=3.0, lr_min=0.0, cycle_mul=1.0, c
     """
     fall = lambda q: (1 - jnp.tanh(lb * (1 - q) + ub * q)) / 2
     schedule = _cyclic(lr, fall, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit)
-    return _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix,
-                   target=lr if warmup_prefix else schedule(warmup_t))
+    return _warmed(
+        lr, schedule, warmup_t, warmup_lr_init, warmup_prefix, target=lr if warmup_prefix else schedule(warmup_t)
+    )
 
 
 def StepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init=0.0, warmup_prefix=True):
@@ -96,8 +133,20 @@ def MultiStepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init
     return _warmed(lr, lambda t: lr * decay(t + 1), warmup_t, warmup_lr_init, warmup_prefix)
 
 
-def WSDLRScheduler(lr, t_initial, decay_t, lr_min=0.0, stable_fn="constant", stable_timescale=None, stable_power=0.5,
-                   decay_fn="1-sqrt", decay_power=0.5, decay_ratio=0.1, warmup_t=0, warmup_lr_init=0.0):
+def WSDLRScheduler(
+    lr,
+    t_initial,
+    decay_t,
+    lr_min=0.0,
+    stable_fn="constant",
+    stable_timescale=None,
+    stable_power=0.5,
+    decay_fn="1-sqrt",
+    decay_power=0.5,
+    decay_ratio=0.1,
+    warmup_t=0,
+    warmup_lr_init=0.0,
+):
     """`WSDLRScheduler`; the warmup is a prefix to `t_initial`, and `decay_fn` may be a function of the progress.
 
     >>> rate = WSDLRScheduler(0.1, 24, 8, warmup_t=6, stable_fn="rsqrt", decay_fn="linear")
@@ -110,12 +159,18 @@ def WSDLRScheduler(lr, t_initial, decay_t, lr_min=0.0, stable_fn="constant", sta
     timescale = warmup_t if stable_timescale is None else stable_timescale
     # 1 / sqrt(1 + t / s) to the power 2 e is (1 + t / s)^-e; a constant phase has no timescale.
     root = inverse_sqrt_decay(0, timescale if stable_fn != "constant" else 1)
-    falls = {"linear": SHAPES["linear"], "1-sqrt": SHAPES["sqrt"], "cosine": SHAPES["cosine"],
-             "power": lambda q, _: 1 - power_of(q, decay_power), "exp": SHAPES["exponential"]}
+    falls = {
+        "linear": SHAPES["linear"],
+        "1-sqrt": SHAPES["sqrt"],
+        "cosine": SHAPES["cosine"],
+        "power": lambda q, _: 1 - power_of(q, decay_power),
+        "exp": SHAPES["exponential"],
+    }
     fall = (lambda q, _: decay_fn(q)) if callable(decay_fn) else registry.lookup("decay_fn", falls, decay_fn)
     progress = span(t_initial - decay_t, t_initial)
 
     def schedule(t):
         stable = jnp.maximum(lr * root(t) ** (2 * exponent), lr_min)
         return lr_min + (stable - lr_min) * fall(progress(t), decay_ratio)
+
     return _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix=True)

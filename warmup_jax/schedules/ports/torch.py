@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from warmup_jax import registry
 from warmup_jax.schedules.composition import join
-from warmup_jax.schedules.decays import (SHAPES, cosine_decay, geometric_decay, multistep_decay, polynomial_decay)
+from warmup_jax.schedules.decays import SHAPES, cosine_decay, geometric_decay, multistep_decay, polynomial_decay
 from warmup_jax.schedules.factors import constant_warmup
 from warmup_jax.schedules.numbers import ratio
 from warmup_jax.schedules.ports.parts import cycles, ramp, switch, triangle
@@ -134,27 +134,31 @@ def _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, midd
     return switch(rise, rest, peak)
 
 
-def OneCycleLR(max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4,
-               three_phase=False):
+def OneCycleLR(
+    max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4, three_phase=False
+):
     """`OneCycleLR`; it ends at t = `total_steps` - 1 and stays there, where torch raises. See `OneCycleLR_momentum`.
 
     >>> [round(float(OneCycleLR(0.1, 20)(t)), 3) for t in (0, 5, 12, 19)]
     [0.004, 0.1, 0.05, 0.0]
     """
     start = max_lr / div_factor
-    return _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, max_lr, start,
-                      start / final_div_factor)
+    return _one_cycle(
+        total_steps, pct_start, anneal_strategy, three_phase, start, max_lr, start, start / final_div_factor
+    )
 
 
-def OneCycleLR_momentum(total_steps, pct_start=0.3, anneal_strategy="cos", base_momentum=0.85, max_momentum=0.95,
-                        three_phase=False):
+def OneCycleLR_momentum(
+    total_steps, pct_start=0.3, anneal_strategy="cos", base_momentum=0.85, max_momentum=0.95, three_phase=False
+):
     """The momentum (beta1) that `OneCycleLR` sets beside the rate.
 
     >>> [round(float(OneCycleLR_momentum(20)(t)), 3) for t in (0, 5, 19)]
     [0.95, 0.85, 0.95]
     """
-    return _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, max_momentum, base_momentum, max_momentum,
-                      max_momentum)
+    return _one_cycle(
+        total_steps, pct_start, anneal_strategy, three_phase, max_momentum, base_momentum, max_momentum, max_momentum
+    )
 
 
 def _cyclic(low, high, step_size_up, step_size_down, mode, gamma):
@@ -163,8 +167,11 @@ def _cyclic(low, high, step_size_up, step_size_down, mode, gamma):
         raise registry.unknown("mode", mode, MODES)
     down = step_size_up if step_size_down is None else step_size_down
     wave, position = triangle(step_size_up, down), cycles(step_size_up + down)
-    scale = {"triangular": lambda t: 1.0, "triangular2": lambda t: 0.5 ** position(t)[0],
-             "exp_range": geometric_decay(0, gamma, 1)}[mode]
+    scale = {
+        "triangular": lambda t: 1.0,
+        "triangular2": lambda t: 0.5 ** position(t)[0],
+        "exp_range": geometric_decay(0, gamma, 1),
+    }[mode]
     return lambda t: low + (high - low) * wave(t) * scale(t)
 
 
@@ -177,8 +184,9 @@ def CyclicLR(base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="tria
     return _cyclic(base_lr, max_lr, step_size_up, step_size_down, mode, gamma)
 
 
-def CyclicLR_momentum(step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0, base_momentum=0.8,
-                      max_momentum=0.9):
+def CyclicLR_momentum(
+    step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0, base_momentum=0.8, max_momentum=0.9
+):
     """The momentum (beta1) that `CyclicLR` sets beside the rate.
 
     >>> [round(float(CyclicLR_momentum(2)(t)), 3) for t in (0, 1, 2, 4)]

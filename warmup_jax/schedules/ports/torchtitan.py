@@ -14,8 +14,7 @@ from warmup_jax.schedules.ports.parts import ENDLESS, nearest
 DECAY_TYPES = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
 
 
-def linear_warmup_stable_decay(lr, warmup_steps, stable_steps, decay_steps, lr_decay_type="linear",
-                               min_lr_factor=0.0):
+def linear_warmup_stable_decay(lr, warmup_steps, stable_steps, decay_steps, lr_decay_type="linear", min_lr_factor=0.0):
     """`linear_warmup_stable_decay`, the factor times `lr`; its warmup is (t + 1)/W.
 
     Differs after the end, where the library's turns negative: ours stays.
@@ -26,12 +25,16 @@ def linear_warmup_stable_decay(lr, warmup_steps, stable_steps, decay_steps, lr_d
     """
     shape = registry.lookup("lr_decay_type", DECAY_TYPES, lr_decay_type)
     start = warmup_steps + stable_steps - 1
-    return combine(linear_warmup(warmup_steps), cooldown(start, start + decay_steps, shape), peak_lr=lr,
-                   num_steps=ENDLESS, end_lr=lr * min_lr_factor)
+    return combine(
+        linear_warmup(warmup_steps),
+        cooldown(start, start + decay_steps, shape),
+        peak_lr=lr,
+        num_steps=ENDLESS,
+        end_lr=lr * min_lr_factor,
+    )
 
 
-def build_lr_schedulers(lr, training_steps, warmup_steps=200, decay_ratio=None, decay_type="linear",
-                        min_lr_factor=0.0):
+def build_lr_schedulers(lr, training_steps, warmup_steps=200, decay_ratio=None, decay_type="linear", min_lr_factor=0.0):
     """`build_lr_schedulers`: without `decay_ratio` the decay begins after the warmup.
 
     Quirk: one virtual last step keeps the rate from reaching its lowest.
@@ -42,5 +45,4 @@ def build_lr_schedulers(lr, training_steps, warmup_steps=200, decay_ratio=None, 
     warmup = jnp.minimum(warmup_steps, training_steps)
     left = training_steps - warmup
     decay = left if decay_ratio is None else jnp.minimum(nearest(training_steps * decay_ratio), left)
-    return linear_warmup_stable_decay(lr, warmup, training_steps + 1 - warmup - decay, decay, decay_type,
-                                      min_lr_factor)
+    return linear_warmup_stable_decay(lr, warmup, training_steps + 1 - warmup - decay, decay, decay_type, min_lr_factor)

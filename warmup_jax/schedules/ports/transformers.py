@@ -8,8 +8,14 @@ import jax.numpy as jnp
 
 from warmup_jax import registry
 from warmup_jax.schedules.composition import join
-from warmup_jax.schedules.decays import (SHAPES, constant_decay, decay_progress, inverse_sqrt_decay, linear_decay,
-                                         polynomial_decay)
+from warmup_jax.schedules.decays import (
+    SHAPES,
+    constant_decay,
+    decay_progress,
+    inverse_sqrt_decay,
+    linear_decay,
+    polynomial_decay,
+)
 from warmup_jax.schedules.factors import cosine_warmup, linear_warmup, sqrt_complement_warmup
 from warmup_jax.schedules.ports.parts import cosine_waves, ramp
 
@@ -44,8 +50,9 @@ def get_linear_schedule_with_warmup(lr, num_warmup_steps, num_training_steps):
     """
     left = num_training_steps - num_warmup_steps
     # A run that ends with its warmup has the rate 0 at once: the decay counts from its end.
-    factor = join(linear_warmup(num_warmup_steps, "zero"), linear_decay(left - jnp.maximum(left, 1), left),
-                  num_warmup_steps)
+    factor = join(
+        linear_warmup(num_warmup_steps, "zero"), linear_decay(left - jnp.maximum(left, 1), left), num_warmup_steps
+    )
     return lambda t: lr * factor(t)
 
 
@@ -57,8 +64,9 @@ def get_cosine_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, nu
     >>> [round(float(get_cosine_schedule_with_warmup(0.1, 5, 30)(t)), 4) for t in (5, 6, 30, 40)]
     [0.1, 0.0996, 0.0, 0.0]
     """
-    return get_cosine_with_min_lr_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, num_cycles,
-                                                       min_lr_rate=0.0)
+    return get_cosine_with_min_lr_schedule_with_warmup(
+        lr, num_warmup_steps, num_training_steps, num_cycles, min_lr_rate=0.0
+    )
 
 
 def get_cosine_with_hard_restarts_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, num_cycles=1):
@@ -73,6 +81,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(lr, num_warmup_steps, num
     def decay(t):
         # The remainder of whole numbers: a quotient need not be whole to the last bit where a cycle begins.
         return jnp.where(t < of, SHAPES["cosine"]((num_cycles * t) % of / of, None), 0.0)
+
     factor = join(linear_warmup(num_warmup_steps, "zero"), decay, num_warmup_steps)
     return lambda t: lr * factor(t)
 
@@ -100,8 +109,9 @@ def get_inverse_sqrt_schedule(lr, num_warmup_steps, timescale=None):
     return lambda t: lr * factor(t)
 
 
-def get_cosine_with_min_lr_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, num_cycles=0.5,
-                                                min_lr=None, min_lr_rate=None):
+def get_cosine_with_min_lr_schedule_with_warmup(
+    lr, num_warmup_steps, num_training_steps, num_cycles=0.5, min_lr=None, min_lr_rate=None
+):
     """`get_cosine_with_min_lr_schedule_with_warmup`.
 
     Differs after `num_training_steps`, where the library's rises again: ours stays.
@@ -112,13 +122,13 @@ def get_cosine_with_min_lr_schedule_with_warmup(lr, num_warmup_steps, num_traini
     """
     least = _least(lr, min_lr, min_lr_rate)
     decay = cosine_waves(0, num_training_steps - num_warmup_steps, num_cycles)
-    factor = join(linear_warmup(num_warmup_steps, "zero"), lambda t: decay(t) * (1 - least) + least,
-                  num_warmup_steps)
+    factor = join(linear_warmup(num_warmup_steps, "zero"), lambda t: decay(t) * (1 - least) + least, num_warmup_steps)
     return lambda t: lr * factor(t)
 
 
-def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(lr, num_warmup_steps, num_training_steps, num_cycles=0.5,
-                                                        min_lr=None, min_lr_rate=None, warmup_lr_rate=None):
+def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    lr, num_warmup_steps, num_training_steps, num_cycles=0.5, min_lr=None, min_lr_rate=None, warmup_lr_rate=None
+):
     """`get_cosine_with_min_lr_schedule_with_warmup_lr_rate`.
 
     Quirks: without `warmup_lr_rate` the warmup is (t + 1)/W, with it t/(W - 1);
@@ -139,8 +149,17 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(lr, num_warmup_steps, nu
     return lambda t: lr * factor(t)
 
 
-def get_wsd_schedule(lr, num_warmup_steps, num_decay_steps, num_training_steps=None, num_stable_steps=None,
-                     warmup_type="linear", decay_type="cosine", min_lr_ratio=0.0, num_cycles=0.5):
+def get_wsd_schedule(
+    lr,
+    num_warmup_steps,
+    num_decay_steps,
+    num_training_steps=None,
+    num_stable_steps=None,
+    warmup_type="linear",
+    decay_type="cosine",
+    min_lr_ratio=0.0,
+    num_cycles=0.5,
+):
     """`get_wsd_schedule`.
 
     Quirks: it warms up from `min_lr_ratio`; a warmup and a decay that together
@@ -163,6 +182,7 @@ def get_wsd_schedule(lr, num_warmup_steps, num_decay_steps, num_training_steps=N
     def decay(t):
         falling = waves(t) if decay_type == "cosine" else shape(progress(t), None)
         return jnp.where(t < stop, jnp.where(t < num_stable_steps, 1.0, falling), 0.0)
+
     factor = join(warm, decay, num_warmup_steps)
     return lambda t: lr * (min_lr_ratio + (1 - min_lr_ratio) * factor(t))
 

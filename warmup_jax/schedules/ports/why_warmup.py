@@ -18,7 +18,12 @@ def train_schedule(lr_init, lr_trgt, lr_min, warmup_steps, num_steps, warmup_exp
     >>> [round(float(rate(t)), 4) for t in (0, 3, 7, 8, 29)]
     [0.0016, 0.025, 0.1, 0.0983, 0.01]
     """
-    warm, decay = power_warmup(warmup_steps, warmup_exponent), cosine_decay(warmup_steps - 2, num_steps - 1,
-                                                                            decay_exponent)
-    return switch(lambda t: lr_init + (lr_trgt - lr_init) * warm(t),
-                  lambda t: lr_min + (lr_trgt - lr_min) * decay(t), warmup_steps)
+    warm, decay = (
+        power_warmup(warmup_steps, warmup_exponent),
+        cosine_decay(warmup_steps - 2, num_steps - 1, decay_exponent),
+    )
+    return switch(
+        lambda t: lr_init + (lr_trgt - lr_init) * warm(t),
+        lambda t: lr_min + (lr_trgt - lr_min) * decay(t),
+        warmup_steps,
+    )

@@ -1,0 +1,126 @@
+"""The report of a sweep over peak rate and warmup length: `sweep.csv`, `phase_diagram.png`, a table."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from warmup_jax.report import phase_analysis, phase_plot, records, tables
+from warmup_jax.report.phase_analysis import Reading, Sweep
+
+# what is wrong with a row of rates, in words
+REMARKS = {"again": "trains again above a failure", "slow": "stuck at first"}
+
+
+def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
+    """Writes `sweep.csv` and `phase_diagram.png` of a finished sweep over `peak_lr` and `warmup_steps`.
+
+    Args:
+      workdir: of a finished run. Axes of its sweep beside rate, length and seeds become rows of phase_plot.
+      threshold: the train loss below which a run has trained; None: as `phases.find` derives it.
+
+    Returns:
+      A table of the largest rate that trains for each warmup length; None if the config is no such sweep.
+
+    Raises:
+      ValueError, OSError: if the workdir cannot be read.
+    """
+    record = records.read(workdir)
+    sweep = phase_analysis.find(record, threshold)
+    if sweep is None:
+        return None
+    write_csv(sweep, record.workdir / "sweep.csv")
+    figure = phase_plot.draw(sweep)
+    if figure is not None:
+        figure.savefig(record.workdir / "phase_diagram.png", dpi=phase_plot.DPI)
+    return boundary_table(sweep)
+
+
+def boundary_table(sweep: Sweep) -> str:
+    """The largest rate that trains for each facet and warmup length, and how far the seeds differ."""
+    cells = [("", "warmup steps", "largest rate", "lowest seed", "highest seed", "")]
+    found = phase_analysis.boundary(sweep)
+    for facet, length in sorted(found, key=lambda place: (sweep.facets.index(place[0]), place[1])):
+        readings = found[facet, length]
+        indices = [reading.index for reading in readings.values()]
+        read = (phase_analysis.middle(readings), min(indices), max(indices))
+        cells.append((facet, str(length), *(_rate(sweep.rates, index) for index in read), _remarks(readings)))
+    if sweep.facets == [""]:
+        cells = [row[1:] for row in cells]
+    states = [outcome.state for outcome in sweep.outcomes]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in phase_analysis.STATES)
+    lines = [
+        f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds(sweep)}",
+        *tables.aligned(cells),
+        f"{len(states)} runs: {counts}",
+        f"trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}",
+    ]
+    if len(sweep.facets) > phase_plot.MOST_FACETS:
+        lines.append(
+            f"phase_diagram.png: not drawn, {len(sweep.facets)} rows of maps are more than {phase_plot.MOST_FACETS}"
+        )
+    return "\n".join(lines)
+
+
+def write_csv(sweep: Sweep, path: Path) -> None:
+    """One row a run: what it changes and how it ended; empty where a value is missing."""
+    names = sorted(
+        sweep.outcomes[0].changes,
+        key=lambda name: phase_analysis.AXES.index(name) if name in phase_analysis.AXES else -1,
+    )
+    sharp = any(not math.isnan(value) for outcome in sweep.outcomes for value in outcome.sharpness)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            [
+                "run",
+                *names,
+                "steps",
+                "train_loss",
+                "test_loss",
+                "test_accuracy",
+                "test_error",
+                "best_accuracy",
+                "best_step",
+                "diverged_at",
+                "trained",
+                "stuck",
+                *(["sharpness_initial", "sharpness_after_warmup"] if sharp else []),
+            ]
+        )
+        for o in sweep.outcomes:
+            scores = (o.train_loss, o.test_loss, o.test_accuracy, 1 - o.test_accuracy, o.best[0])
+            writer.writerow(
+                [
+                    o.run,
+                    *(o.changes[name] for name in names),
+                    o.steps,
+                    *map(_number, scores),
+                    o.best[1],
+                    o.diverged_at,
+                    o.state == "trained",
+                    o.state == "stuck",
+                    *(map(_number, o.sharpness) if sharp else []),
+                ]
+            )
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.8g}"
+
+
+def _rate(rates: Sequence[float], index: int) -> str:
+    """A largest rate as text: at the top of the grid a lower bound, below its bottom an upper one."""
+    if index < 0:
+        return f"<{rates[0]:g}"
+    return f"{'>=' if index == len(rates) - 1 else ''}{rates[index]:g}"
+
+
+def _remarks(readings: dict[int, Reading]) -> str:
+    """The seeds whose row is not one trained up to some rate and failed from there on, with the whole row."""
+    found = {
+        seed: [words for name, words in REMARKS.items() if getattr(reading, name)] for seed, reading in readings.items()
+    }
+    return "; ".join(
+        f"seed {seed} {' and '.join(words)}: {readings[seed].row}" for seed, words in found.items() if words
+    )

@@ -1,0 +1,150 @@
+"""From one config to its runs: the product of the values that its `sweep` names."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from warmup_jax import registry
+from warmup_jax.training.train_step import Knobs
+
+FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
+COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "transforms_args")
+# What changes the program or a shape: besides the model's own arguments and the components' integers,
+# booleans and strings. A sweep over these is an outer loop, one compilation for each value.
+STATIC = ("batch_size", "loss", "optimizer", "schedule", "warmup", "combination", "recipe")
+
+
+def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each run changes in the config: one dict a run, [{}] without a sweep.
+
+    `config["sweep"]` maps names to tuples of values, and `seeds` to a number n
+    of seeds counted from the config's own; None sweeps nothing. The runs are
+    their product: static names outermost, so that the runs of one program
+    follow one another, and seeds innermost.
+
+    Raises:
+      ValueError: for a name that is unknown or fixed, no value, or a value of the wrong type.
+
+    >>> expand({"seed": 0, "peak_lr": 0.1, "model": {"depth": 8}, "optimizer_args": {},
+    ...         "warmup_args": {}, "schedule_args": {}, "recipe_args": {}, "transforms_args": {},
+    ...         "sweep": {"peak_lr": (0.1, 1.0), "depth": (8, 14), "seeds": 2}})[1:3]
+    [{'depth': 8, 'peak_lr': 0.1, 'seed': 1}, {'depth': 8, 'peak_lr': 1.0, 'seed': 0}]
+    """
+    axes = {name: values for name, values in config["sweep"].items() if values is not None}
+    seeds = axes.pop("seeds", None)
+    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
+        raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {seeds!r}")
+    axes = {name: _values(config, name, values) for name, values in axes.items()}
+    axes = dict(sorted(axes.items(), key=lambda axis: not is_static(config, axis[0])))
+    if seeds is not None:
+        axes["seed"] = tuple(range(config["seed"], config["seed"] + seeds))
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def is_static(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a swept name changes the program, and not a number that it traces."""
+    if name in (*FLAT, "seed"):
+        return False
+    home = _home(config, name)
+    return home is config or home is config["model"] or not (home[name] is None or is_traced(home[name]))
+
+
+def programs(config: Mapping[str, Any], changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], range]]:
+    """The runs by the program they share: the static changes of each program, and its runs."""
+    static = [{name: value for name, value in run.items() if is_static(config, name)} for run in changes]
+    firsts = [run for run in range(len(static)) if run == 0 or static[run] != static[run - 1]]
+    return [(static[first], range(first, last)) for first, last in zip(firsts, [*firsts[1:], len(static)])]
+
+
+def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of one run: a copy with the changes in their places."""
+    config = _copy(config)
+    for name, value in changes.items():
+        _home(config, name)[name] = value
+    return config
+
+
+def label(changes: Mapping[str, Any]) -> str:
+    """How a run is called in tables and plots: "warmup_steps=50, seed=1", or "run" for an only one."""
+    return (
+        ", ".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in changes.items()
+        )
+        or "run"
+    )
+
+
+def traced(args: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arguments that are traced: floats, and tuples of numbers, in dicts within dicts."""
+    return {
+        name: traced(value) if isinstance(value, Mapping) else np.asarray(value, np.float32)
+        for name, value in args.items()
+        if isinstance(value, Mapping) or is_traced(value)
+    }
+
+
+def merge(args: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the traced ones among them replaced, in dicts within dicts."""
+    return {
+        name: merge(value, numbers[name]) if isinstance(value, Mapping) else numbers.get(name, value)
+        for name, value in args.items()
+    }
+
+
+def is_traced(value: Any) -> bool:
+    """Whether an argument is a number that a sweep may change; integers choose programs and are static."""
+    return isinstance(value, float) or (
+        isinstance(value, tuple) and len(value) > 0 and all(isinstance(v, (int, float)) for v in value)
+    )
+
+
+def stack(knobs: list[Knobs]) -> Knobs:
+    """The knobs of R runs as one, with leaves [R, ...]."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *knobs)
+
+
+def groups(runs: range, size: int) -> list[range]:
+    """Consecutive runs in groups of `size`; the last may be smaller."""
+    return [runs[first : first + size] for first in range(0, len(runs), size)]
+
+
+def _copy(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+
+
+def _homes(config: Mapping[str, Any]):
+    """The dicts that hold a component's arguments, those within them included."""
+    stack = [config[name] for name in COMPONENTS]
+    while stack:
+        yield (home := stack.pop())
+        stack += [value for value in home.values() if isinstance(value, Mapping)]
+
+
+def _home(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The dict that holds what a name changes: a component's arguments, the model's, or the config itself."""
+    homes = [home for home in (*_homes(config), config["model"]) if name in home]
+    if name in (*FLAT, *STATIC, "seed"):
+        homes = [config]
+    if len(homes) != 1:
+        known = {*FLAT, *STATIC, "seeds", *config["model"], *(arg for home in _homes(config) for arg in home)}
+        raise registry.unknown("knob to sweep" if not homes else f"one of {len(homes)} knobs", name, known)
+    return homes[0]
+
+
+def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
+    """The values of one axis, checked and of the knob's type."""
+    if name == "seed":
+        raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
+    static = is_static(config, name)
+    if not isinstance(values, (tuple, list)) or not values:
+        raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
+    if static:
+        return tuple(values)  # whatever they are for checks them
+    kind = int if name == "warmup_steps" else float
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, kind)):
+            raise ValueError(f"sweep.{name} must hold {kind.__name__}s, got {value!r}")
+    return tuple(kind(value) for value in values)

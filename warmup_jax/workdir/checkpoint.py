@@ -1,0 +1,165 @@
+"""Saving and restoring, on Orbax, with a digest of every array.
+
+Orbax commits a checkpoint atomically but does not notice a flipped bit in the
+data of an array; the digests do, and restoring then falls back to the
+checkpoint before.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+KEEP = 2  # checkpoints kept: the newest, and one to fall back to
+
+
+class Checkpoints:
+    """The checkpoints of one group of runs, one folder a step.
+
+    Saving goes on in the background from a copy of the state, so the arrays
+    passed to `save` may be donated right after.
+
+    Args:
+      folder: where they lie; made when the first one is saved.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder.absolute()
+        self._manager = None
+
+    def save(self, step: int, state: Any, meta: dict) -> None:
+        """Saves a pytree of arrays and a dict of JSON values as the checkpoint of `step`.
+
+        Raises:
+          OSError: if it cannot be written; older checkpoints are untouched.
+        """
+        import orbax.checkpoint as ocp
+
+        arrays = {name: np.array(leaf) for name, leaf in _leaves(state).items()}
+        meta = {"content": meta, "digests": {name: _digest(array) for name, array in arrays.items()}}
+        meta["seal"] = _seal(meta)
+        self.wait()
+        try:
+            self._open().save(
+                step, args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
+            )
+        except Exception as error:
+            raise OSError(f"cannot save step {step} to {self.folder}: {_reason(error)}") from error
+
+    def wait(self) -> None:
+        """Returns when the save under way has been committed; raises OSError if it failed."""
+        if self._manager is None:
+            return
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise OSError(f"cannot save to {self.folder}: {_reason(error)}") from error
+
+    def restore(self, template: Any, say=print) -> tuple[Any, dict] | None:
+        """The newest checkpoint that is whole, as (state, meta); None if there is none at all.
+
+        Args:
+          template: a pytree of the shapes and dtypes to restore.
+          say: told, in a line each, which checkpoints are damaged and passed over.
+
+        Raises:
+          ValueError: if there are checkpoints and each of them is damaged, or if
+            the newest whole one is of another program.
+        """
+        steps = sorted(self._open().all_steps(), reverse=True) if self.folder.exists() else []
+        for step in steps:
+            try:
+                arrays, meta = self._read(step)
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                say(f"checkpoint {self.folder / str(step)} is damaged and passed over ({_reason(error)})")
+                continue
+            # Saving this step again must find its place free.
+            for damaged in (s for s in steps if s > step):
+                self._manager.delete(damaged)
+            return self._fill(template, arrays, step), meta
+        if steps:
+            raise ValueError(
+                f"every checkpoint in {self.folder} is damaged "
+                f"(steps {', '.join(map(str, steps))}); move the folder away to start anew"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits for the save under way and lets go of the folder."""
+        self.wait()
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+
+    def _open(self):
+        if self._manager is None:
+            import orbax.checkpoint as ocp
+
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(max_to_keep=KEEP),
+                item_handlers={"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
+            )
+        return self._manager
+
+    def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict]:
+        import orbax.checkpoint as ocp
+
+        meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        if meta.pop("seal") != _seal(meta):
+            raise ValueError("its metadata does not fit their digest")
+        digests = meta["digests"]
+        shapes = {name: _struct(digest) for name, digest in digests.items()}
+        arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))["state"]
+        for name, array in arrays.items():
+            if _digest(array) != digests[name]:
+                raise ValueError(f"the digest of {name} does not fit")
+        return arrays, meta["content"]
+
+    def _fill(self, template: Any, arrays: dict[str, np.ndarray], step: int) -> Any:
+        wanted = _leaves(template)
+        for name in sorted(wanted.keys() | arrays.keys()):
+            here = _shape(wanted[name]) if name in wanted else "absent"
+            there = _shape(arrays[name]) if name in arrays else "absent"
+            if here != there:
+                raise ValueError(
+                    f"checkpoint {self.folder / str(step)} is of another program: "
+                    f"{name} is {there} in it and {here} here"
+                )
+        return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in wanted])
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of an error's text; Orbax's may run over pages."""
+    return str(error).strip().split("\n")[0][:200]
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by dotted path: plain string keys, whatever the containers are."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _shape(array) -> str:
+    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+def _digest(array: np.ndarray) -> str:
+    """Dtype, shape and SHA-256 of the bytes: "float32[2, 3] 1f..."."""
+    return f"{_shape(array)} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
+
+
+def _seal(meta: dict) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _struct(digest: str):
+    """What to restore into, from a digest; numpy, so that no device is involved."""
+    described = digest.rpartition(" ")[0]
+    dtype, _, shape = described.partition("[")
+    return np.zeros(json.loads("[" + shape), dtype)
