@@ -1,4 +1,4 @@
-"""Looking things up by name: the one place where an unknown name or argument is reported."""
+"""Looks things up by name and checks arguments: the one place that words errors about names and choices."""
 
 import difflib
 import inspect
@@ -50,3 +50,15 @@ def check_arguments(what: str, function: Callable, args: Iterable[str], supplied
     for p in wanted:
         if p not in args and parameters[p].default is inspect.Parameter.empty:
             raise ValueError(f"{what} needs the argument {p!r} (its arguments: {', '.join(wanted)})")
+
+
+def one_of(argument: str, value: Any, allowed: Iterable[Any], where: str = "") -> None:
+    """Raises a ValueError unless `value` is among `allowed`; `where` says under which condition they are allowed."""
+    if value not in allowed:
+        raise ValueError(f"{argument}={value!r}; allowed{where}: {', '.join(map(repr, allowed))}")
+
+
+def positive_integer(argument: str, value: Any) -> None:
+    """Raises a ValueError unless `value` is an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{argument}={value!r}; allowed: integers from 1")

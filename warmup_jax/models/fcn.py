@@ -13,7 +13,7 @@ from flax import nnx
 
 from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.layers import Linear
-from warmup_jax.models.transformer_config import one_of, positive
+from warmup_jax.registry import one_of, positive_integer
 
 # name: (function, the numerator g of the kernels' variance g / fan_in, which keeps the scale of activations)
 ACTIVATIONS = {"relu": (jax.nn.relu, 2.0), "gelu": (jax.nn.gelu, 2.0), "tanh": (jnp.tanh, 1.0)}
@@ -41,7 +41,7 @@ class FCN(nnx.Module):
     """
 
     def __init__(self, *, num_classes, input_shape, depth, width, activation, parametrisation, bias, dtype, rngs):
-        positive("width", width)
+        positive_integer("width", width)
         if not isinstance(depth, int) or depth < 2:
             raise ValueError(f"depth={depth!r}; allowed: integers from 2")
         one_of("activation", activation, ACTIVATIONS)

@@ -14,7 +14,7 @@ from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.ops.cpu import split_batch
 from warmup_jax.models.ops.cpu.batch_norm import BatchNorm
 from warmup_jax.models.ops.cpu.convolution import Conv
-from warmup_jax.models.transformer_config import one_of
+from warmup_jax.registry import one_of
 
 CIFAR_CHANNELS = (16, 32, 64)
 IMAGENET_CHANNELS = (64, 128, 256, 512)

@@ -15,7 +15,8 @@ from warmup_jax.models.initialisation import stack_scales
 from warmup_jax.models.intermediates import ignore
 from warmup_jax.models.positions import positions_in_segments
 from warmup_jax.models.transformer_base import Stacks
-from warmup_jax.models.transformer_config import Settings, positive
+from warmup_jax.models.transformer_config import Settings
+from warmup_jax.registry import positive_integer
 
 PROFILE_ROWS = 8  # random rows from which Admin's profiling pass takes its variances
 PROFILE_LENGTH = 64  # at most
@@ -104,8 +105,8 @@ class Transformer(Stacks):
             dtype,
         )
         sizes = _row_lengths(settings, input_shape, ("source length", "target length"))
-        positive("encoder_depth", encoder_depth)
-        positive("decoder_depth", decoder_depth)
+        positive_integer("encoder_depth", encoder_depth)
+        positive_integer("decoder_depth", decoder_depth)
         scales, factor = stack_scales(settings, encoder_depth, decoder_depth)
         depths = {"encoder": encoder_depth, "decoder": decoder_depth}
         super().__init__(settings, num_classes, depths, scales, factor, rngs)
@@ -210,7 +211,7 @@ class Decoder(Stacks):
             dtype,
         )
         (size,) = _row_lengths(settings, input_shape, ("length",))
-        positive("depth", depth)
+        positive_integer("depth", depth)
         scales, factor = stack_scales(settings, None, depth)
         super().__init__(settings, num_classes, {"decoder": depth}, scales, factor, rngs)
         if norm == "admin":

@@ -11,7 +11,7 @@ from warmup_jax.models.block import BEFORE, Block
 from warmup_jax.models.initialisation import embedding_init
 from warmup_jax.models.layers import Norm, drop
 from warmup_jax.models.positions import rotation, sinusoids
-from warmup_jax.models.transformer_config import positive
+from warmup_jax.registry import positive_integer
 
 
 class Embedding(nnx.Module):
@@ -39,7 +39,7 @@ class Stacks(nnx.Module):
     """
 
     def __init__(self, settings, num_classes, depths, scales, embedding_factor, rngs):
-        positive("num_classes", num_classes)
+        positive_integer("num_classes", num_classes)
         self.settings, self.depths = settings, tuple(depths.items())
         width, init = settings.width, embedding_init(settings)
         tables = ["tokens"] if settings.tied or len(depths) == 1 else [f"{name}_tokens" for name in depths]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
+from warmup_jax.registry import one_of, positive_integer
+
 ALLOWED = {
     "norm": ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none"),
     "norm_kind": ("layer", "rms"),
@@ -49,7 +51,7 @@ class Settings:
         for argument, allowed in ALLOWED.items():
             one_of(argument, getattr(self, argument), allowed)
         for argument in SIZES:
-            positive(argument, getattr(self, argument))
+            positive_integer(argument, getattr(self, argument))
         for argument in FLAGS:
             one_of(argument, getattr(self, argument), (False, True))
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
@@ -79,16 +81,6 @@ class Settings:
 
     def check_length(self, argument, length):
         """Raises ValueError for a row length that is not positive or goes beyond the positions."""
-        positive(argument, length)
+        positive_integer(argument, length)
         if length > self.max_positions:
             raise ValueError(f"{argument}={length}; allowed: at most max_positions={self.max_positions}")
-
-
-def one_of(argument, value, allowed, where=""):
-    if value not in allowed:
-        raise ValueError(f"{argument}={value!r}; allowed{where}: {', '.join(map(repr, allowed))}")
-
-
-def positive(argument, value):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{argument}={value!r}; allowed: integers from 1")
