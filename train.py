@@ -12,7 +12,7 @@ from warmup_jax.runtime import process
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; by default a new one under runs/")
 
 
-def main():
+def main() -> None:
     """Runs the config; exit status 0 when done or stopped by a signal, 2 for a user's mistake, 1 otherwise."""
     process.restart_with_huge_pages()
     from warmup_jax.training import experiment  # after the flags are known to be right: it imports much

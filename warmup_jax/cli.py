@@ -7,7 +7,9 @@ import ast
 import atexit
 import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -15,12 +17,11 @@ from ml_collections import ConfigDict, config_flags
 from warmup_jax import registry
 
 sys.path.append(str(Path(__file__).parent.parent))  # config files import what they share from `configs`
-logging.set_verbosity(logging.FATAL)  # what goes wrong in a library reaches the user as an error, once
+logging.set_verbosity(logging.FATAL)  # errors of libraries reach the user once, as one line
 
 OVERRIDES = [arg for arg in sys.argv if arg.startswith("--config.")]
-# What the flags by themselves cannot do: unset a value, give a component an argument it had not, and
-# sweep what was not swept.
-OURS = [
+# Overrides that ml_collections cannot apply: they unset a value, give a component a new argument, or sweep a new name.
+OWN_OVERRIDES = [
     arg
     for arg in OVERRIDES
     if arg.endswith("=None") or "_args." in arg.partition("=")[0] or arg.startswith("--config.sweep.")
@@ -28,48 +29,49 @@ OURS = [
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     help_string="configs/NAME.py[:ARG]; --config.KEY=VALUE changes a value, None unsets it",
-    sys_argv=[arg for arg in sys.argv if arg not in OURS],
+    sys_argv=[arg for arg in sys.argv if arg not in OWN_OVERRIDES],
 )
 
 
-def run(main):
+def run(main: Callable[[], None]) -> None:
     """Parses the command line, calls `main()` and ends the process."""
     sys.unraisablehook = _ignore_closed_loops
-    atexit.register(gc.freeze)  # or Python would search all of JAX for garbage as it ends: half a second
+    atexit.register(gc.freeze)  # otherwise Python searches all of JAX for garbage as it ends, for half a second
     app.run(lambda argv: main(), flags_parser=_parse)
 
 
-def fail(message, status=2):
-    """Ends the program with one line."""
+def fail(message: object, status: int = 2) -> NoReturn:
+    """Ends the program with one line on stderr."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
 
 
-def config_name():
-    """The name of the config file, without folder and ending."""
-    return Path(flags.FLAGS["config"].config_filename.partition(":")[0]).stem
+def config_name() -> str:
+    """Returns the name of the config file, without folder and ending."""
+    flag: Any = flags.FLAGS["config"]
+    return Path(flag.config_filename.partition(":")[0]).stem
 
 
-def _parse(argv):
-    """Parses the flags; a mistake in them, or in the config file, ends the program with one line."""
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a mistake in them or in the config file ends the program with one line."""
     try:
-        rest = flags.FLAGS([arg for arg in argv if arg not in OURS])
+        rest = flags.FLAGS([arg for arg in argv if arg not in OWN_OVERRIDES])
         if CONFIG.value is None:
             raise flags.Error("--config is missing; for example --config=configs/resnet_warmup.py")
-        list(CONFIG.value)  # a config file that could not be read shows only now
-        for arg in OURS:
+        list(CONFIG.value)  # the config file is read only now, and may fail
+        for arg in OWN_OVERRIDES:
             _override(CONFIG.value, _key(arg).split("."), arg.partition("=")[2])
         if len(rest) > 1:
             raise flags.Error(f"unknown argument {rest[1]!r}")
         return rest
-    except (AttributeError, KeyError, TypeError) as error:  # an override of a key that is not there
+    except (AttributeError, KeyError, TypeError) as error:  # an override of an unknown key
         fail(_unknown_key(argv) or error)
-    except Exception as error:  # whatever else the flags or a config file raise
+    except Exception as error:  # flags and config files can raise anything
         fail(str(error).rpartition("Error: ")[2])
 
 
-def _override(config, path, text):
-    """Sets config.a.b = value; only below `sweep` and keys that end in _args may the path be new."""
+def _override(config: ConfigDict, path: list[str], text: str) -> None:
+    """Sets config.a.b = value; the path may be new only below `sweep` and keys that end in _args."""
     holder = config
     for name in path[:-1]:
         if name not in holder and holder is not config:
@@ -89,13 +91,13 @@ def _override(config, path, text):
         raise ValueError(f"--config.{'.'.join(path)}={text}: {error}") from error
 
 
-def _key(arg):
-    """The dotted key of a `--config.KEY=VALUE` argument."""
+def _key(arg: str) -> str:
+    """Returns the dotted key of a `--config.KEY=VALUE` argument."""
     return arg.removeprefix("--config.").partition("=")[0]
 
 
-def _unknown_key(argv):
-    """What to say of the first override whose key the config does not have, None if it has them all."""
+def _unknown_key(argv: list[str]) -> Exception | None:
+    """Returns the error for the first override of an unknown key, None if the config has all keys."""
     paths = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     for arg in OVERRIDES if paths else ():
         holder, parents = config_flags.config_flags.ConfigFileFlagParser("config").parse(paths[-1]), ""
@@ -109,7 +111,7 @@ def _unknown_key(argv):
     return None
 
 
-def _ignore_closed_loops(unraisable):
-    """Keeps quiet what Orbax's background writers say after an error that has been reported."""
+def _ignore_closed_loops(unraisable: Any) -> None:
+    """Suppresses messages of Orbax's background writers after an error that has already been reported."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax.workdir import logs
+from warmup_jax.workdir.json_files import read_json
 
 SUMMARY_KEYS = (
     "runs",
@@ -71,7 +71,7 @@ def _json(path: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        content = logs.read_json(path)
+        content = read_json(path)
     except ValueError as error:  # of JSON or of UTF-8
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict):

@@ -1,0 +1,1 @@
+"""The machine below a run: defaults by platform, the mesh of devices, the process, threads."""

@@ -1,25 +1,32 @@
-"""Several devices, each of which trains its share of the lanes of a group or of the examples of every batch; and
-several programs on one, side by side."""
+"""The mesh of devices: how the lanes of a group, or the examples of each batch, are spread over it.
 
-import itertools
+A lane is a position along the leading axis [R] of a group's states. A mesh has one axis: "runs", over which the lanes
+are spread, or "data", over which the examples of every batch are. None stands for one device, which needs no mesh.
+"""
+
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 
-RUNS, DATA = "runs", "data"  # what the one axis of a mesh shares out
+RUNS, DATA = "runs", "data"
 
 
-def mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:
-    """The devices of this machine that a group of lanes trains on; None: one, whose programs need no mesh.
+def make_mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:
+    """Returns the mesh that groups of lanes train on, or None for a single device.
 
-    With an axis "runs" as many as there are lanes for. Where that is one, with an axis "data" as many as are to share
-    each batch.
+    Args:
+      runs: number of runs.
+      at_once: the most runs that train together.
+      sharing: number of devices that share each batch if there is only one lane.
+
+    Returns:
+      A mesh with the axis "runs" over as many local devices as there are lanes for; with a single lane, one with the
+      axis "data" over `sharing` devices.
     """
     count, axis = min(jax.local_device_count(), runs, at_once), RUNS
     if count == 1:
@@ -27,91 +34,74 @@ def mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:
     return None if count == 1 else Mesh(np.array(jax.local_devices()[:count]), (axis,))
 
 
-def lanes(runs: int, at_once: int, devices: int) -> int:
-    """Lanes of a group: at most `at_once`, a multiple of `devices`, and groups of nearly equal size.
+def lane_devices(mesh: Mesh | None) -> int:
+    """Returns the number of devices over which lanes are spread."""
+    return mesh.shape.get(RUNS, 1) if mesh is not None else 1
 
-    All groups have as many, so that they share one program; where the runs do not fill the last one, its last run is
-    trained more than once.
 
-    >>> lanes(144, 1, 1), lanes(144, 32, 1), lanes(144, 32, 8), lanes(3, 32, 2), lanes(9, 5, 4)
-    (1, 29, 32, 4, 4)
+def lanes_per_group(runs: int, at_once: int, devices: int) -> int:
+    """Returns the number of lanes of each group: a multiple of `devices`, at most `at_once`, groups nearly equal.
+
+    All groups have the same number of lanes, so that they share one compiled program. If the runs do not fill the
+    last group, its last run is trained more than once.
+
+    >>> lanes_per_group(144, 1, 1), lanes_per_group(144, 32, 1), lanes_per_group(144, 32, 8)
+    (1, 29, 32)
+    >>> lanes_per_group(3, 32, 2), lanes_per_group(9, 5, 4)
+    (4, 4)
     """
     most = max(1, at_once // devices)
     groups = math.ceil(runs / (most * devices))
     return math.ceil(runs / (groups * devices)) * devices
 
 
-def compiled(function: Callable, axes: tuple, over: Mesh | None, **options) -> Callable:
-    """`jax.jit` of a function of lanes [R, ...], over some devices.
+def jit_over_lanes(function: Callable, axes: Any, mesh: Mesh | None, **options: Any) -> Wrapped:
+    """Returns `jax.jit(function)`, spread over a mesh.
 
-    Of an axis "runs" each device computes its share of the lanes. Of an axis "data" each computes its share of
-    what follows from a batch of `shared`, sums over the batch go over all of them, and results are on each.
+    With the axis "runs" each device computes its share of the lanes. With the axis "data" each device computes its
+    share of every batch that passed through `shard_batch`; sums over the batch go over all devices, and every device
+    holds the results.
 
     Args:
-      function: its results have leaves [R, ...].
-      axes: for each argument 0 if its leaves are [R, ...], None if all lanes share it.
-      over: the devices, see `mesh`.
-      options: of `jax.jit`.
+      function: a function whose results have leaves [R, ...].
+      axes: a tuple with an entry for each argument, 0 if its leaves are [R, ...] and None if all lanes share it; or a
+        tree of such entries that is a prefix of the argument.
+      mesh: of `make_mesh`.
+      **options: of `jax.jit`.
     """
-    if lanes_of(over) > 1:
-        specs = tuple(PartitionSpec() if axis is None else PartitionSpec(RUNS) for axis in axes)
-        function = jax.shard_map(function, mesh=over, in_specs=specs, out_specs=PartitionSpec(RUNS), check_vma=False)
-    elif over is not None:
-        options["out_shardings"] = NamedSharding(over, PartitionSpec())
+    if lane_devices(mesh) > 1:
+        specs = jax.tree.map(
+            lambda axis: PartitionSpec() if axis is None else PartitionSpec(RUNS),
+            axes,
+            is_leaf=lambda axis: axis is None,
+        )
+        function = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(RUNS), check_vma=False)
+    elif mesh is not None:
+        options["out_shardings"] = NamedSharding(mesh, PartitionSpec())
     return jax.jit(function, **options)
 
 
-def put(tree: Any, over: Mesh | None, axis: int | None) -> Any:
-    """Arrays where `compiled` wants them: lanes [R, ...] with axis 0, the same for all lanes with None."""
-    return jax.device_put(tree, placement(over, axis))
+def place(tree: Any, mesh: Mesh | None, axis: int | None) -> Any:
+    """Puts arrays where `jit_over_lanes` expects them: lanes [R, ...] for axis 0, arrays of all lanes for None."""
+    return jax.device_put(tree, _sharding(mesh, axis))
 
 
-def promised(shapes: Any, over: Mesh | None, axis: int | None) -> Any:
-    """The shapes of arrays that are not there yet, said to be where `put` would have them."""
-    return jax.tree.map(lambda shape: shape.update(sharding=placement(over, axis)), shapes)
+def placed_shapes(shapes: Any, mesh: Mesh | None, axis: int | None) -> Any:
+    """Returns ShapeDtypeStructs with the sharding that `place` would give to arrays of these shapes."""
+    return jax.tree.map(lambda shape: shape.update(sharding=_sharding(mesh, axis)), shapes)
 
 
-def placement(over: Mesh | None, axis: int | None) -> NamedSharding | None:
-    """Where `compiled` wants arrays, see `put`; None: the device that is there."""
-    if over is None:
-        return None
-    return NamedSharding(over, PartitionSpec() if axis is None or lanes_of(over) == 1 else PartitionSpec(RUNS))
-
-
-def side_by_side(function: Callable, items: Iterable, at_once: int) -> Iterator:
-    """`map(function, items)`, in order; of more than one `at_once`, so many are computed at a time, in threads.
-
-    Programs that one thread hands to JAX are computed one after another on CPU; those of several are not. The first
-    goes alone, so that it is compiled once. Items are taken in the caller's thread, and not before they are needed.
-
-    >>> list(side_by_side(abs, [3, -2, 1], 2))
-    [3, 2, 1]
-    """
-    items = iter(items)
-    if at_once == 1:
-        yield from map(function, items)
-        return
-    yield from map(function, itertools.islice(items, 1))
-    results = deque()
-    with ThreadPoolExecutor(at_once) as threads:
-        for item in items:
-            results.append(threads.submit(lambda item: jax.block_until_ready(function(item)), item))
-            if len(results) == at_once:
-                yield results.popleft().result()
-        while results:
-            yield results.popleft().result()
-
-
-def shared(batch: Any, over: Mesh | None) -> Any:
-    """A batch with leaves [B, ...], of which each device of an axis "data" holds its share if B can be divided."""
-    if over is None or lanes_of(over) > 1:
+def shard_batch(batch: Any, mesh: Mesh | None) -> Any:
+    """Spreads a batch with leaves [B, ...] over the axis "data", if the mesh has one that divides B."""
+    if mesh is None or lane_devices(mesh) > 1:
         return batch
     size = len(jax.tree.leaves(batch)[0])
-    return (
-        batch if size % over.size else jax.lax.with_sharding_constraint(batch, NamedSharding(over, PartitionSpec(DATA)))
-    )
+    if size % mesh.size:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec(DATA)))
 
 
-def lanes_of(over: Mesh | None) -> int:
-    """The devices among which lanes are shared out."""
-    return over.shape.get(RUNS, 1) if over is not None else 1
+def _sharding(mesh: Mesh | None, axis: int | None) -> NamedSharding | None:
+    if mesh is None:
+        return None
+    return NamedSharding(mesh, PartitionSpec() if axis is None or lane_devices(mesh) == 1 else PartitionSpec(RUNS))

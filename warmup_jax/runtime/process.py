@@ -1,4 +1,4 @@
-"""What training wants of the process itself: its memory and its CPU cores. All of it before JAX begins."""
+"""The process: its memory and its CPU cores, set before JAX begins."""
 
 import contextlib
 import ctypes
@@ -6,29 +6,30 @@ import functools
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-# Since glibc 2.35. One heap for all threads takes 30 to 100 MB less while programs are compiled (benchmarks/NOTES.md).
+# Since glibc 2.35. One heap for all threads saves 30 to 100 MB while programs are compiled (benchmarks/NOTES.md).
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 SYSTEM_ALLOWS = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-# glibc's mallopt: no memory of its own for a large block, none given back, one heap for all threads.
+# glibc's mallopt: no mmap for large blocks, no trimming, one arena.
 KEEP_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX": (-8, 1)}
 COMPILED = "/jax/core/compile/backend_compile_duration"  # the event at the end of a compilation
 
 
 def with_huge_pages() -> dict[str, str]:
-    """The environment in which the C library asks for huge pages; {} where it or the system cannot, or is tuned.
+    """Returns the environment variables that make the C library use huge pages and one heap.
 
-    An update of a ResNet on CPU takes and returns hundreds of MB. By pages of 4 KB that costs a third of its time.
-    All threads share one heap.
+    An update of a ResNet on CPU takes and returns hundreds of MB. With pages of 4 KB, page faults cost a third of its
+    time. Returns {} if the C library or the system has no huge pages, or if the user has tuned malloc.
     """
     allowed = SYSTEM_ALLOWS.read_text() if SYSTEM_ALLOWS.exists() else "[never]"
     return HUGE_PAGES if glibc() >= (2, 35) and "[never]" not in allowed and not tuned() else {}
 
 
 def restart_with_huge_pages() -> None:
-    """Starts this program again `with_huge_pages`, as they must be asked for before the process begins.
+    """Starts this program again `with_huge_pages`, which the C library reads only when a process begins.
 
-    To be called at the very start; nothing happens where the environment is that already, or under a debugger.
+    Call it at the very start. It does nothing if the environment is already right, or under a debugger.
     """
     if (wanted := with_huge_pages()) and sys.gettrace() is None:
         with contextlib.suppress(OSError):
@@ -36,10 +37,10 @@ def restart_with_huge_pages() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Makes the C library keep what is freed for the next update, where it is glibc and nothing has tuned it.
+    """Makes glibc keep freed memory for the next update, unless the user has tuned malloc.
 
-    For what `with_huge_pages` is for, at more memory: a program that was not started with them, a notebook. To be
-    called before JAX begins: it does not change the heaps of threads that run already.
+    It serves a process that did not start `with_huge_pages`, such as a notebook, and takes more memory. Call it
+    before JAX begins: it does not change the heaps of threads that already run.
     """
     if glibc() and not tuned():
         for parameter, value in KEEP_MEMORY.values():
@@ -48,42 +49,57 @@ def keep_freed_memory() -> None:
 
 @functools.cache
 def return_memory_of_compilations() -> None:
-    """Makes the C library return what it holds free after each compilation: a hundred MB, in small blocks."""
+    """Makes the C library return free memory to the system after each compilation: a hundred MB in small blocks."""
     import jax
 
+    def trim(event: str, *args: Any, **kwargs: Any) -> None:
+        if event == COMPILED:
+            ctypes.CDLL(None).malloc_trim(0)
+
     if glibc():
-        jax.monitoring.register_event_duration_secs_listener(
-            lambda event, *args, **kwargs: event == COMPILED and ctypes.CDLL(None).malloc_trim(0)
-        )
+        jax.monitoring.register_event_duration_secs_listener(trim)
 
 
 def one_device_for_each_core() -> None:
-    """Makes a device of every CPU core, unless JAX has begun or the user has said how many there are.
+    """Exposes each CPU core as a JAX device, unless JAX is initialised or the user has set the number of devices.
 
-    One run leaves cores idle; runs side by side do not, and each gives the same numbers.
+    One run leaves cores idle; runs side by side do not, and each of them gives the same numbers as it would alone.
     """
     import jax
 
-    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0:
+    if (
+        "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+        or jax.config.read("jax_num_cpu_devices") > 0
+    ):
         return
-    with contextlib.suppress(RuntimeError):  # JAX has begun: in a notebook, say
+    with contextlib.suppress(RuntimeError):  # JAX is initialised, for example in a notebook
         jax.config.update("jax_num_cpu_devices", cores())
 
 
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder, unless the user has chosen another one."""
+    import jax
+
+    if jax.config.read("jax_compilation_cache_dir") is None:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "warmup_jax", "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def cores() -> int:
-    """How many CPU cores the process may use."""
+    """Returns the number of CPU cores that the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def glibc() -> tuple[int, ...]:
-    """The version of the C library; () if it is another one."""
+    """Returns the version of glibc, () with another C library."""
     try:
-        name, version = os.confstr("CS_GNU_LIBC_VERSION").split()
+        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
         return tuple(int(part) for part in version.split(".")[:2])
     except (AttributeError, ValueError):  # no os.confstr, no such name, no such library
         return ()
 
 
 def tuned() -> bool:
-    """Whether the environment sets something of glibc's memory already."""
+    """Returns True if the environment already tunes glibc's malloc."""
     return any(name.startswith(("GLIBC_TUNABLES", "MALLOC_")) for name in os.environ)

@@ -47,16 +47,15 @@ def shapes(path: str) -> None:
 
 def describe(config: dict, path: str) -> str:
     """Draws the runs of a config; returns a paragraph for each."""
-    from warmup_jax.training import schema as configuration
-    from warmup_jax.training import sweep
+    from warmup_jax.training import build, schema, sweep
 
-    configuration.validate(config)
+    schema.validate(config)
     train_size, lines, drawn = _train_size(config), [], {}
-    num_steps = configuration.num_steps(config, train_size)
+    num_steps = build.num_steps(config, train_size)
     for changes in sweep.expand(config):
         run = sweep.assign(config, changes)
-        knobs = configuration.run_knobs(run, num_steps=num_steps, train_size=train_size)
-        rate, label, peak = configuration.learning_rate(run, knobs), sweep.label(changes), float(knobs.peak_lr)
+        knobs = build.knobs(run, num_steps=num_steps, train_size=train_size)
+        rate, label, peak = build.learning_rate(run, knobs), sweep.label(changes), float(knobs.peak_lr)
         drawn[label] = rate
         top = float(schedules.values(rate, num_steps).max())
         until = max(int(schedules.values(rate, num_steps).argmax()), 1)

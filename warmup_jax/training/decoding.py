@@ -1,25 +1,25 @@
-r"""Decoding with a key-value cache, greedy, by beam search or by sampling, and BLEU of the result.
+r"""Decoding with a key-value cache: greedy, by beam search, or by sampling.
 
 All of it works on a function `step(memory, cache, token_B, position) -> (logits_BxV, cache)`, which
 takes the token at `position` (an int32 scalar, the same for all rows), writes its keys and values into
 the cache, and returns the logits of the next token. The leaves of `memory` and `cache` are [B, ...].
-A call is a pure function that may be jitted, one loop with one call of `step` a position.
+Each decoder is a pure function that may be jitted: one loop with one call of `step` for each position.
 
 A next token has the log-probability that `log_softmax` gives it, with three exceptions:
 
 - PAD and BOS are never emitted.
-- The last of `length` positions holds EOS or PAD: there a hypothesis that has not ended is made to,
-  and pays the log-probability of EOS as for any other token.
-- Where no token that may be emitted has a probability above 0, as for logits that are NaN, the model
-  says nothing, and the hypothesis ends. A model that has diverged so gives empty hypotheses.
+- The last of `length` positions holds EOS or PAD: a hypothesis that has not ended is ended there, and
+  pays the log-probability of EOS as for any other token.
+- If no allowed token has a probability above 0, as with logits that are NaN, the hypothesis ends. So a
+  model that has diverged gives empty hypotheses.
 
-An EOS that must be has a log-probability of at least `FLOOR`, so that hypotheses of a model which rules
-EOS out are compared by the rest of them.
+A forced EOS has a log-probability of at least `FLOOR`, so that the hypotheses of a model that rules EOS
+out are compared by their other tokens.
 
 Letters: B rows, K beams, L positions, P of a prompt, V vocabulary, C candidates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,15 +28,15 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-PAD, BOS = 0, 1  # in every vocabulary
-FLOOR = -1e9  # the log-probability of an EOS that must be and that the model rules out
-TOKENIZERS = ("13a", "char", "intl", "none", "zh")  # those of sacrebleu that never reach for the network
+from warmup_jax.data import BOS, PAD
+
+FLOOR = -1e9  # the log-probability of a forced EOS that the model rules out
 
 
 def greedy(step: Callable, memory: Any, cache: Any, *, batch_size: int, length: int, bos: int, eos: int) -> jax.Array:
-    r"""The likeliest token at every position: :math:`y_t = \arg\max_v p(v | y_{<t})`, the first of equals.
+    r"""Returns the likeliest token at every position: :math:`y_t = \arg\max_v p(v | y_{<t})`, the first of equals.
 
-    It ends as soon as every row has.
+    The loop ends as soon as every row has ended.
 
     Args:
       step: `(memory, cache, token_B, position) -> (logits_BxV, cache)`.
@@ -58,11 +58,11 @@ def greedy(step: Callable, memory: Any, cache: Any, *, batch_size: int, length: 
     """
     _at_least("length", length, 1)
 
-    def going_on(state):
+    def going_on(state: tuple) -> jax.Array:
         position, _, done_B, _, _ = state
         return (position < length) & ~done_B.all()
 
-    def extend(state):
+    def extend(state: tuple) -> tuple:
         position, token_B, done_B, tokens_BxL, cache = state
         logits_BxV, cache = step(memory, cache, token_B, position)
         token_B = _log_probs(logits_BxV, position == length - 1, bos, eos).argmax(-1).astype(jnp.int32)
@@ -80,18 +80,18 @@ def greedy(step: Callable, memory: Any, cache: Any, *, batch_size: int, length: 
 
 
 class Search(NamedTuple):
-    """What beam search knows after `position` steps: live hypotheses, likeliest first, and the best that ended."""
+    """The state of beam search after `position` steps: live hypotheses, likeliest first, and the best ended one."""
 
     position: jax.Array  # int32
     token_BxK: jax.Array  # the last token of each live hypothesis
-    log_prob_BxK: jax.Array  # -inf where there is none
+    log_prob_BxK: jax.Array  # -inf in place of a missing hypothesis
     live_BxKxL: jax.Array
     cache: Any  # leaves [B K, ...]
     ended_B: jax.Array  # int32: hypotheses that have ended
-    led_B: jax.Array  # whether one of them was the likeliest continuation when it ended
-    score_B: jax.Array  # of the best of them, -inf if there is none
+    led_B: jax.Array  # True if one of them was the likeliest continuation when it ended
+    score_B: jax.Array  # of the best ended hypothesis, -inf if there is none
     best_BxL: jax.Array
-    done_B: jax.Array  # rows that are decided; they change no more
+    done_B: jax.Array  # True for rows that are decided and no longer change
 
 
 def beam_search(
@@ -106,23 +106,23 @@ def beam_search(
     bos: int,
     eos: int,
 ) -> tuple[jax.Array, jax.Array]:
-    r"""The best hypothesis that a search with `beams` live ones finds, by log-probability over length:
+    r"""Returns the best hypothesis of a search with `beams` live ones, by log-probability over length:
 
     .. math:: s(y) = \log p(y) / ((5 + |y|) / 6)^\alpha, \quad |y| \text{ with its EOS}.
 
     A step ranks all continuations of a row's live hypotheses by log-probability. Those among the first
-    K that are EOS end their hypothesis; the first K others live on. So one beam is `greedy` exactly, and
-    as many beams as there are prefixes shorter than L make the search exhaustive.
+    K that are EOS end their hypothesis; the first K others live on. So one beam equals `greedy` exactly,
+    and with as many beams as there are prefixes shorter than L the search is exhaustive.
 
-    A row is decided once no hypothesis that lives can beat the best that has ended: with log-probability
-    a <= 0 now, and more of it to pay, it ends at most at :math:`a / ((5 + L) / 6)^\alpha`, since the divisor
-    grows with length for alpha >= 0, and is 1 for alpha = 0. It is decided too once K hypotheses have
-    ended, one of them as the likeliest of all continuations; that K have ended is not enough, since where
-    the model is sure they may all be left for dead. If EOS is improbable nothing ends before the last
-    position, where all do. A decided row changes no more, so that no row depends on the others.
+    A row is decided once no live hypothesis can beat the best ended one: a live hypothesis with
+    log-probability a <= 0 scores at most :math:`a / ((5 + L) / 6)^\alpha` in the end, since its
+    log-probability can only fall and the divisor grows with length (or is 1, for alpha = 0). A row is also
+    decided once K hypotheses have ended, one of them as the likeliest of all continuations; without this
+    condition K improbable hypotheses could end the search of a confident model. If EOS is improbable,
+    all hypotheses end at the last position. A decided row no longer changes, so no row depends on others.
 
-    A step costs one call of `step` on B K rows, the 2 K best of V for each, and a copy of the cache in
-    the order of the hypotheses that live on. `memory` is repeated once.
+    Each position costs one call of `step` on B K rows, a top-2K of V for each, and a copy of the cache in the
+    order of the surviving hypotheses. `memory` is repeated once.
 
     Args:
       step: `(memory, cache, token, position) -> (logits, cache)`, called with B K rows.
@@ -156,19 +156,19 @@ def beam_search(
     def extend(s: Search) -> Search:
         logits, cache = step(memory, s.cache, s.token_BxK.reshape(-1), s.position)
         log_prob = _log_probs(logits, s.position == length - 1, bos, eos)
-        # First the best of each hypothesis, then of all: one beam keeps the order of its log-probabilities
-        # even where their sums are rounded to the same number.
+        # The top candidates of each hypothesis come first, then those of all: so one beam keeps the order of its
+        # log-probabilities even if their sums are rounded to the same number.
         log_prob, token = lax.top_k(log_prob, min(2 * beams, log_prob.shape[-1]))
-        each = token.shape[-1]
-        total_BxC = (s.log_prob_BxK.reshape(-1, 1) + log_prob).reshape(batch_size, beams * each)
-        # At most K candidates are EOS, so 2 K hold the K that live on.
+        per_beam = token.shape[-1]
+        total_BxC = (s.log_prob_BxK.reshape(-1, 1) + log_prob).reshape(batch_size, beams * per_beam)
+        # At most K candidates are EOS, so 2 K candidates contain K that live on.
         total_BxC, index_BxC = lax.top_k(total_BxC, 2 * beams)
         token_BxC = token.reshape(batch_size, -1)[rows_Bx1, index_BxC]
-        parent_BxC = index_BxC // each
+        parent_BxC = index_BxC // per_beam
         eos_BxC = token_BxC == eos
 
         ends_BxC = eos_BxC & (jnp.arange(2 * beams) < beams) & (total_BxC > -jnp.inf)
-        first_B = ends_BxC.argmax(-1)  # the best, as all that end now have one length
+        first_B = ends_BxC.argmax(-1)  # the best, because all that end now have the same length
         ended_Bx1 = jnp.take_along_axis(total_BxC, first_B[:, None], 1)
         score_B = jnp.where(ends_BxC.any(-1), ended_Bx1[:, 0] / divisor_L[s.position], -jnp.inf)
         better_B = (score_B > s.score_B) & ~s.done_B
@@ -196,7 +196,7 @@ def beam_search(
     start = Search(
         jnp.int32(0),
         jnp.full((batch_size, beams), bos, jnp.int32),
-        jnp.full((batch_size, beams), -jnp.inf).at[:, 0].set(0.0),  # one hypothesis, not K times the same
+        jnp.full((batch_size, beams), -jnp.inf).at[:, 0].set(0.0),  # one hypothesis at the start, not K equal ones
         jnp.full((batch_size, beams, length), PAD, jnp.int32),
         cache,
         jnp.zeros(batch_size, jnp.int32),
@@ -221,10 +221,9 @@ def sample(
 ) -> jax.Array:
     r"""Continues prompts with random tokens: :math:`p(v) \propto \exp(z_v / T)` for logits z.
 
-    Drawn as :math:`\arg\max_v z_v + T g_v` with Gumbel noise g, so that a temperature of 0 is the greedy
-    choice. PAD and BOS are never drawn, except that a model which says nothing (NaN) is given PAD.
-    EOS is a token like any other: who reads the continuation stops there. The prompt goes through
-    `step` too, one token at a time.
+    A token is drawn as :math:`\arg\max_v z_v + T g_v` with Gumbel noise g, so that a temperature of 0 is the greedy
+    choice. PAD and BOS are never drawn, except that NaN logits give PAD. EOS is a token like any
+    other: the reader of the continuation stops there. The prompt goes through `step` too, one token at a time.
 
     Args:
       step: `(memory, cache, token_B, position) -> (logits_BxV, cache)`.
@@ -233,7 +232,7 @@ def sample(
       prompt_BxP: int, the input at positions 0 to P - 1, without padding; P is at least 1.
       length: tokens to draw.
       temperature: T >= 0; may be traced.
-      key: of which every position draws its own noise.
+      key: each position draws noise of its own from it.
 
     Returns:
       int32 [B, length], the continuation without the prompt.
@@ -248,7 +247,7 @@ def sample(
         _at_least("temperature", temperature, 0)
     tokens_BxL = jnp.pad(prompt_BxP, ((0, 0), (0, length)), constant_values=PAD)
 
-    def extend(position, state):
+    def extend(position: jax.Array, state: tuple) -> tuple:
         tokens_BxL, cache = state
         logits_BxV, cache = step(memory, cache, tokens_BxL[:, position], position)
         allowed_BxV = _allowed(logits_BxV.astype(jnp.float32), BOS)
@@ -262,48 +261,8 @@ def sample(
     return tokens_BxL[:, -length:]
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str) -> tuple[float, str]:
-    r"""Corpus BLEU of plain, detokenized text, with one reference a sentence.
-
-    .. math:: 100 \cdot \min(1, e^{1 - r/c}) \exp(\tfrac14 \sum_{n=1}^4 \log p_n)
-
-    with the precisions p_n of n-grams and the numbers c and r of tokens in hypotheses and references.
-
-    Args:
-      hypotheses: sentences; an empty one counts as nothing said.
-      references: as many sentences.
-      tokenize: sacrebleu's tokenizer: "13a" (what WMT uses), "char", "intl", "zh" or "none".
-
-    Returns:
-      The score, 0 to 100, and sacrebleu's signature, without which it means nothing.
-
-    Raises:
-      ValueError: for no sentences, unequal numbers of them, or another tokenizer.
-
-    Examples:
-      >>> score, signature = bleu(["the cat sat on the mat"], ["a cat sat on the mat"], "13a")
-      >>> round(score, 1)
-      76.0
-
-    References:
-      Papineni et al., `BLEU <https://aclanthology.org/P02-1040>`_, 2002; Post, `A call for clarity in
-      reporting BLEU scores <https://arxiv.org/abs/1804.08771>`_, 2018
-    """
-    if tokenize not in TOKENIZERS:
-        raise ValueError(f"tokenize={tokenize!r}; allowed: {', '.join(map(repr, TOKENIZERS))}")
-    if len(hypotheses) != len(references) or not len(references):
-        raise ValueError(
-            f"{len(hypotheses)} hypotheses for {len(references)} references; allowed: equal numbers, at least 1"
-        )
-    from sacrebleu.metrics import BLEU
-
-    metric = BLEU(tokenize=tokenize)
-    score = metric.corpus_score(list(hypotheses), [list(references)]).score
-    return float(score), str(metric.get_signature())
-
-
 def _log_probs(logits_BxV: jax.Array, last: jax.Array, bos: int, eos: int) -> jax.Array:
-    """Log-probabilities of the next token, float32 [B, V], never NaN and never all -inf."""
+    """Returns log-probabilities of the next token, float32 [B, V], never NaN and never all -inf."""
     log_prob_BxV = jax.nn.log_softmax(logits_BxV.astype(jnp.float32))
     allowed_BxV = _allowed(log_prob_BxV, bos)
     must_end_Bx1 = last | (allowed_BxV == -jnp.inf).all(-1, keepdims=True)
@@ -312,11 +271,11 @@ def _log_probs(logits_BxV: jax.Array, last: jax.Array, bos: int, eos: int) -> ja
 
 
 def _allowed(values_BxV: jax.Array, bos: int) -> jax.Array:
-    """The values with -inf for PAD, BOS and whatever is NaN."""
+    """Returns the values with -inf in place of PAD, BOS and NaN."""
     token_V = jnp.arange(values_BxV.shape[-1])
     return jnp.where((token_V == PAD) | (token_V == bos) | jnp.isnan(values_BxV), -jnp.inf, values_BxV)
 
 
-def _at_least(name: str, value: ArrayLike, low: int) -> None:
+def _at_least(name: str, value: Any, low: int) -> None:
     if not low <= value < float("inf"):
         raise ValueError(f"{name} must be finite and at least {low}, got {value}")

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,31 +9,33 @@ from typing import Any
 
 import jax
 
-from warmup_jax import data, report
-from warmup_jax.losses import LOSSES
-from warmup_jax.runtime import devices
-from warmup_jax.training import sweep
-from warmup_jax.training.loop import Host, Interrupted, train_group
+from warmup_jax import report
+from warmup_jax.runtime import devices, process
+from warmup_jax.training import schema
+from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
-from warmup_jax.workdir import logs
+from warmup_jax.training.summary import summarise
 from warmup_jax.workdir.checkpoint import Checkpoints
+from warmup_jax.workdir.json_files import read_lines, write_json
 from warmup_jax.workdir.lock import open_workdir
-from warmup_jax.workdir.shutdown import Stop, stop_on_signal
-from warmup_jax.workdir.timers import Clock
+from warmup_jax.workdir.logs import MetricsLog
+from warmup_jax.workdir.progress import Progress
+from warmup_jax.workdir.shutdown import ShutdownFlag, shutdown_on_signal
+from warmup_jax.workdir.timers import Timers
 
-__all__ = ["Interrupted", "UserError", "enable_compilation_cache", "plain", "run"]
+__all__ = ["Interrupted", "UserError", "run"]
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that says what is wrong and what would be right."""
+    """A mistake of the user: one line that says what is wrong and what would be right."""
 
 
-def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | None = None) -> dict:
-    """Trains every run of a config, or the rest of them if `workdir` holds a part already.
+def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | None = None) -> dict[str, Any]:
+    """Trains every run of a config, or the rest of them if `workdir` already holds a part.
 
     Args:
-      config: a ConfigDict or nested dict with exactly the keys of `config.KEYS`.
-      workdir: folder for logs, checkpoints and plots; see the README for its files.
+      config: a ConfigDict or nested dict with exactly the keys of `schema.KEYS`.
+      workdir: folder for logs, checkpoints and plots; docs/experiments.md describes its files.
       started: `time.perf_counter()` when the process began, for the time to the first step.
 
     Returns:
@@ -43,30 +43,25 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
 
     Raises:
       UserError: for a config, data set or workdir that cannot be used.
-      Interrupted: after SIGINT or SIGTERM, once all is saved.
+      Interrupted: after SIGINT or SIGTERM, once everything is saved.
       OSError: if the disk is full; what was saved before is kept.
     """
     started = time.perf_counter() if started is None else started
-    enable_compilation_cache()
+    process.enable_compilation_cache()
     workdir = Path(workdir)
-    with stop_on_signal() as stop, contextlib.ExitStack() as stack:
+    with shutdown_on_signal() as shutdown, contextlib.ExitStack() as stack:
         try:
             config = plain(config)
-            prepare_process(config.get("model", {}))
+            schema.check_keys(config)
+            prepare_process(config["model"])
             job = set_up(config)
             stack.enter_context(open_workdir(workdir, config))
         except (ValueError, OSError) as error:
             raise UserError(" ".join(str(error).split())) from error
         if job.dataset.facts:
-            print(
-                "data: "
-                + ", ".join(
-                    f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-                    for name, value in job.dataset.facts.items()
-                ),
-                flush=True,
-            )
-        summary = train_all(job, workdir, stop, started)
+            facts = ", ".join(f"{name} {_text(value)}" for name, value in job.dataset.facts.items())
+            print(f"data: {facts}", flush=True)
+        summary = train_all(job, workdir, shutdown, started)
     report.curves(workdir)
     report.diagnostics(workdir)
     print(report.table(summary))
@@ -75,17 +70,17 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
     return summary
 
 
-def train_all(job: Job, workdir: Path, stop: Stop, started: float) -> dict:
-    """Trains the groups one after another, from where the newest checkpoint left off."""
+def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -> dict[str, Any]:
+    """Trains the groups one after another, from the newest checkpoint on, and writes `summary.json`."""
     checkpoints = [Checkpoints(workdir / "checkpoints" / group.name) for group in job.groups]
     first, saved, meta = find_checkpoint(job, workdir, checkpoints)
     steps = [group.plan.num_steps for group in job.groups]
     host = Host(
         job=job,
-        clock=Clock(meta["seconds"], started),
-        stop=stop,
-        log=logs.MetricsLog(workdir, meta["log"], meta["step"]),
-        progress=logs.Progress(total=sum(steps), runs=len(job.changes)),
+        timers=Timers(meta["seconds"], started),
+        shutdown=shutdown,
+        log=MetricsLog(workdir, meta["log"], meta["step"]),
+        progress=Progress(total=sum(steps), runs=len(job.changes)),
     )
     try:
         host.progress.skip(sum(steps[:first]) + meta["step"])
@@ -94,24 +89,27 @@ def train_all(job: Job, workdir: Path, stop: Stop, started: float) -> dict:
             try:
                 train_group(host, job.groups[index], saved, checkpoints[index])
             finally:
-                if index > first:  # its last save went on while this group trained, and must not be broken off
+                if index > first:  # the last save of the group before was still under way, and must end
                     checkpoints[index - 1].close()
             saved = None
         checkpoints[-1].close()
         host.log.close()
-        summary = summarise(job, workdir, host.clock)
-        logs.write_json(workdir / "summary.json", summary)
+        summary = summarise(job, workdir, host.timers)
+        write_json(workdir / "summary.json", summary)
         return summary
     finally:
         host.progress.close()
 
 
-def find_checkpoint(job: Job, workdir: Path, checkpoints: list[Checkpoints]):
-    """The group to go on with, its states with what their probes carry, and the metadata saved with them.
+def find_checkpoint(
+    job: Job, workdir: Path, checkpoints: list[Checkpoints]
+) -> tuple[int, Saved | None, dict[str, Any]]:
+    """Finds the newest intact checkpoint.
 
-    The first group anew if there is none.
+    Returns:
+      The index of its group, its arrays on the devices, and its metadata; (0, None, empty metadata) if there is none.
     """
-    known = {of_group.folder.name for of_group in checkpoints}
+    known = {group.folder.name for group in checkpoints}
     others = {path.name for path in workdir.glob("checkpoints/runs_*")} - known
     if others:
         raise UserError(
@@ -123,83 +121,34 @@ def find_checkpoint(job: Job, workdir: Path, checkpoints: list[Checkpoints]):
         if not checkpoints[index].folder.exists():
             continue
         plan, knobs = job.groups[index].plan, job.groups[index].knobs()
-        states = plan.init.eval_shape(knobs)
-        template = (knobs, states, plan.carry.eval_shape(states))
+        states = jax.eval_shape(plan.init, knobs)
+        template = (knobs, states, jax.eval_shape(plan.carry, states))
         try:
             restored = checkpoints[index].restore(template)
         except ValueError as error:
             raise UserError(str(error)) from error
         if restored is not None:
-            (_, *saved), meta = restored
+            (_, states, carries), meta = restored
             if meta["vocabulary"] != job.vocabulary:
                 raise UserError(
                     f"the checkpoint in {checkpoints[index].folder} was trained with the vocabulary "
                     f"{meta['vocabulary']}, and the data now give {job.vocabulary}"
                 )
-            return index, devices.put(saved, plan.devices, 0), meta
+            return index, devices.place(Saved(states, carries), plan.mesh, 0), meta
     return 0, None, {"step": 0, "log": {}, "seconds": {}}
 
 
 def ended_runs(groups: list[Group], workdir: Path) -> tuple[int, int]:
-    """How many runs some groups have, and how many of these have diverged by the log."""
+    """Returns the number of runs in some groups, and how many of them have diverged according to the log."""
     runs = {run for group in groups for run in group.runs}
-    lines = logs.read_lines(workdir / "metrics.jsonl") if runs else []
+    lines = read_lines(workdir / "metrics.jsonl") if runs else []
     return len(runs), len({line["run"] for line in lines if "train/diverged_at" in line} & runs)
 
 
-def summarise(job: Job, workdir: Path, clock: Clock) -> dict:
-    """Final and best values of each run from its log, and what the whole cost."""
-    mine = {run: [] for run in range(len(job.changes))}
-    for line in logs.read_lines(workdir / "metrics.jsonl"):
-        mine[line["run"]].append(line)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    throughput = {name.removeprefix("perf/"): value for name, value in clock.throughput().items()}
-    return {
-        "runs": [outcome(run, job.changes[run], lines) for run, lines in mine.items()],
-        "data": job.dataset.facts,
-        "vocabulary": job.vocabulary,
-        "uninformed_loss": uninformed_loss(job),
-        "bleu_signature": logs.signature(workdir),
-        **throughput,
-        "seconds": clock.seconds(),
-        "peak_memory_bytes": peak,
-    }
-
-
-def outcome(run: int, changes: dict, lines: list[dict]) -> dict:
-    """Final and best values of one run from its lines of the log."""
-    final = {key: value for line in lines for key, value in line.items() if "/" in key}
-    best = max((line for line in lines if "eval/accuracy" in line), key=lambda line: line["eval/accuracy"])
-    return {
-        "run": run,
-        "label": sweep.label(changes),
-        "changes": changes,
-        "steps": lines[-1]["step"],
-        "final": {key: logs.json_number(value) for key, value in final.items() if key != "train/diverged_at"},
-        "highest_rate": logs.json_number(
-            max(line["opt/learning_rate"] for line in lines if "opt/learning_rate" in line)
-        ),
-        "best": {"step": best["step"], "eval/accuracy": best["eval/accuracy"]},
-        "diverged_at": final.get("train/diverged_at"),
-    }
-
-
-def uninformed_loss(job: Job) -> float | None:
-    """The training loss of the best prediction that ignores the input; None for data that stream."""
-    if job.dataset.train.arrays is None:
-        return None
-    counts = data.label_counts(job.dataset)
-    return LOSSES[job.config["loss"]].uninformed(counts / counts.sum(), job.config["label_smoothing"])
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless the user has chosen another."""
-    if jax.config.jax_compilation_cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "warmup_jax", "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def plain(config: Mapping[str, Any]) -> dict:
-    """A config as nested dicts, its references resolved."""
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config as nested dicts, its references resolved."""
     return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Probes of runs between two updates: what `diagnostics` asks of their states, lane by lane."""
+"""Probes: diagnostics of the runs' states between two updates, lane by lane."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax import data, diagnostics, losses, transforms
+from warmup_jax import data, diagnostics, losses, models, transforms
 from warmup_jax.diagnostics import DIAGNOSTICS, Diagnostic, Timing
-from warmup_jax.training.train_step import Program, each_run
+from warmup_jax.training.train_step import Knobs, Program, TrainState, each_run
 
 
 class Prober(NamedTuple):
@@ -19,7 +19,7 @@ class Prober(NamedTuple):
     name: str
     args: Mapping[str, Any]
     timing: Timing
-    observe: Callable  # as `models.Model` has it
+    observe: Callable  # of `models.Model`
     numbers: Callable  # Knobs -> the optimizer's numbers by name
     unroll: bool  # no loops around the model
 
@@ -28,79 +28,89 @@ class Prober(NamedTuple):
         return DIAGNOSTICS[self.name]
 
 
-def measure(prober: Prober, knobs, states, before, carries, due_R, arrays, test_arrays, batches, key):
-    """One diagnostic of R states.
+class ProbeInputs(NamedTuple):
+    """The inputs of `measure`; fields marked [R] differ between runs, the others are shared."""
 
-    The loss is that of training, of the whole model without dropout; where the model normalises by statistics of
-    the batch, by those of the batch at hand.
+    knobs: Any  # Knobs [R]
+    states: Any  # TrainState [R]
+    before: Any  # [R]: the parameters before the last update; {} for a diagnostic that does not ask for them
+    carries: Any  # {name: carry [R]}; {} for a diagnostic without one
+    due: Any  # bool [R]; the carries of the other runs stay as they were
+    arrays: Any  # the resident training split, {} if it streams
+    test_arrays: Any
+    batches: Any  # of `batches_for`
+    key: Any  # of the augmentation of the last update's batch
 
-    Args:
-      prober: the static part.
-      knobs, states: of the runs, leaves [R, ...].
-      before: the parameters [R, ...] before the last update; {} for a diagnostic that does not ask for them.
-      carries: {name: carry [R, ...]}, {} for a diagnostic without one.
-      due_R: bool; what the others carry stays as it was.
-      arrays, test_arrays: the resident splits, {} if they stream.
-      batches: as `batches_for` gives them.
-      key: of the augmentation of the last update's batch.
+
+PROBE_AXES = ProbeInputs(
+    knobs=0, states=0, before=0, carries=0, due=0, arrays=None, test_arrays=None, batches=None, key=None
+)
+
+
+def measure(prober: Prober, inputs: ProbeInputs) -> tuple[dict, dict]:
+    """Measures one diagnostic of R states.
+
+    The loss is the training loss of the whole model without dropout. A model that normalises by batch statistics uses
+    those of the batch at hand.
 
     Returns:
-      (metrics [R] by name, carries).
+      Metrics [R] by name, and the carries.
     """
-    program, timing = prober.program, prober.timing
-    prepared = {
-        name: program.prepare(test_arrays if name == "fresh" else arrays, batch, key, name != "fixed")
-        for name, batch in batches.items()
-    }
+    program, batches = prober.program, {}
+    for name, batch in inputs.batches.items():
+        arrays = inputs.test_arrays if name == "fresh" else inputs.arrays
+        batches[name] = program.prepare(arrays, batch, inputs.key, name != "fixed")
 
-    def one(knobs, state, before, carries, due):
+    def measure_run(knobs: Knobs, state: TrainState, before: Any, carries: dict, due: jax.Array) -> tuple[dict, dict]:
         train = bool(jax.tree.leaves(state.stats))
 
-        def loss(params, batch):
+        def loss(params: Any, batch: dict) -> jax.Array:
             logits, _ = program.apply(params, state.stats, batch["inputs"], train=train, key=None)
             total, _, weight = losses.sums(program.loss, logits, batch, knobs.label_smoothing)
             return total / weight
 
-        def observe(params, batch):
+        def observe(params: Any, batch: dict) -> Any:
             return prober.observe(params, state.stats, batch["inputs"], train=train)
 
-        metrics, after = diagnostics.measure_probe(
-            {prober.name: prober.args},
-            diagnostics.Probe(
-                params=state.params,
-                opt_state=state.opt_state,
-                numbers=prober.numbers(knobs),
-                loss=loss,
-                observe=observe,
-                learning_rate=transforms.current_learning_rate(state.opt_state),
-                unroll=prober.unroll,
-                batch=prepared.get("fixed", prepared.get("used")),
-                warmup_ends=state.step == knobs.warmup_steps,
-                before=before,
-                used_batch=prepared.get("used"),
-                fresh_batch=prepared.get("fresh"),
-            ),
-            carries,
+        probe = diagnostics.Probe(
+            params=state.params,
+            opt_state=state.opt_state,
+            numbers=prober.numbers(knobs),
+            loss=loss,
+            observe=observe,
+            learning_rate=transforms.current_learning_rate(state.opt_state),
+            unroll=prober.unroll,
+            batch=batches.get("fixed", batches.get("used")),
+            warmup_ends=state.step == knobs.warmup_steps,
+            before=before,
+            used_batch=batches.get("used"),
+            fresh_batch=batches.get("fresh"),
         )
+        metrics, after = diagnostics.measure_probe({prober.name: prober.args}, probe, carries)
         return metrics, jax.tree.map(lambda new, old: jnp.where(due, new, old), after, carries)
 
-    return each_run(one, (0, 0, 0, 0, 0))(knobs, states, before, carries, due_R)
+    return each_run(measure_run, (0, 0, 0, 0, 0))(
+        inputs.knobs, inputs.states, inputs.before, inputs.carries, inputs.due
+    )
 
 
-def measured(carries: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """What a train step may go by of the last probes, [R] by name: the sharpness, that of the optimizer first."""
+def feedback(carries: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Returns the scalars [R] of the last probes that a train step may read: the sharpness, if it is measured.
+
+    Of two, the preconditioned sharpness, which is the optimizer's own, comes first.
+    """
     found = [carries[name].value for name in ("preconditioned_sharpness", "sharpness") if name in carries]
     return {"sharpness": found[0]} if found else {}
 
 
 def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: int, step: int) -> dict[str, dict]:
-    """The batches of a probe after `step` updates, by what they are: "fixed", "used" and "fresh".
+    """Returns the batches of a probe after `step` updates: "fixed", "used" (by the last update) and "fresh".
 
-    The fresh one is drawn from the test split, which no update uses, another for each step.
+    The fresh batch is drawn from the test split, which no update uses, and is another one for each step.
     """
     train, test, found = dataset.train, dataset.test, {}
     if prober.timing.batch == "fixed":
-        found["fixed"] = data.examples(train, data.batch_index(seed, 0, train.size, prober.timing.examples))
+        found["fixed"] = data.examples(train, data.batch_index(seed, 0, train.size, int(prober.timing.examples or 0)))
     if prober.timing.batch == "training" or prober.entry.before:
         found["used"] = data.train_batch(dataset, seed=seed, batch_size=batch_size, step=max(step - 1, 0))
     if prober.entry.before:
@@ -108,34 +118,35 @@ def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: in
     return found
 
 
-def offered(program: Program, knobs, model, numbers: Mapping[str, Any], tokens: bool) -> set[str]:
-    """What of `diagnostics.LACKS` a run has; nothing is computed."""
+def provided(program: Program, knobs: Knobs, model: models.Model, numbers: Mapping[str, Any], tokens: bool) -> set[str]:
+    """Returns the names in `diagnostics.LACKS` that a run provides; nothing is computed."""
     params, _ = jax.eval_shape(program.init, jax.random.key(0))
+    structure: Any = jax.tree.structure(params)
     try:
         nu, _ = diagnostics.second_moment(jax.eval_shape(program.optimizer(knobs).init, params))
-        whole = jax.tree.structure(nu) == jax.tree.structure(params)
+        complete = jax.tree.structure(nu) == structure
     except ValueError:
-        whole = False
-    return {name for name, value in numbers.items() if value is not None} | {
-        name for name, there in (("second_moment", whole), ("relus", model.relu), ("tokens", tokens)) if there
-    }
+        complete = False
+    found = {name for name, value in numbers.items() if value is not None}
+    parts = (("second_moment", complete), ("relus", model.relu), ("tokens", tokens))
+    return found | {name for name, there in parts if there}
 
 
 def due(prober: Prober, step: int | np.ndarray, warmup_R: np.ndarray) -> np.ndarray:
-    """Whether it is due after `step` updates, bool [R]; see `diagnostics.due`."""
+    """Returns for which runs a probe is due after `step` updates, bool [R]; see `diagnostics.due`."""
     return diagnostics.due(prober.timing, prober.entry.first, step, warmup_R)
 
 
 def begins(prober: Prober, step: int, warmup_R: np.ndarray) -> np.ndarray:
-    """bool [R]: for which runs the probe after `step` updates is their first."""
+    """Returns for which runs the probe after `step` updates is their first, bool [R]."""
     return diagnostics.first_due(prober.timing, prober.entry.first, warmup_R) == step
 
 
-def stops(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) -> np.ndarray:
-    """The updates after which the loop has to look up for these probes, ascending."""
+def pauses(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) -> np.ndarray:
+    """Returns the steps at which the loop must pause for a probe, ascending."""
     steps, lengths = np.arange(num_steps + 1), np.unique(warmup_R)
     found = [np.zeros(0, int)]
     for prober in probers.values():
-        of_probe = steps[due(prober, steps[:, None], lengths).any(-1)]
-        found += [of_probe, of_probe - 1] if prober.entry.before else [of_probe]
+        probed = steps[due(prober, steps[:, None], lengths).any(-1)]
+        found += [probed, probed - 1] if prober.entry.before else [probed]
     return np.unique(np.concatenate(found))

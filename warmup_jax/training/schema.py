@@ -1,15 +1,16 @@
-"""What a config may hold, and what it means: keys, types, bounds, units."""
+"""The schema of a config: its keys, their types and bounds, and the values that exclude each other."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from warmup_jax import diagnostics, optimizers, registry, schedules
+from warmup_jax import diagnostics, registry, schedules
 from warmup_jax.losses import LOSSES
-from warmup_jax.training import sweep
-from warmup_jax.training.train_step import Knobs
+from warmup_jax.runtime import defaults
+from warmup_jax.training import build, sweep
+from warmup_jax.training.build import WARMUP_UNITS
 
 # Every config holds exactly these keys; None where the type allows it means "not set".
 KEYS = {
@@ -61,8 +62,7 @@ POSITIVE = (
     "eval_every",
     "checkpoint_every",
 )
-WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
-# name: (lowest, whether it may be the lowest, bound above that is excluded)
+# name: (lower bound, whether the bound itself is allowed, upper bound, which is not allowed)
 BOUNDS = {
     "seed": (0, True, 2**32),
     "peak_lr": (0, True, np.inf),
@@ -89,8 +89,8 @@ BOUNDS = {
 } | {name: (0, False, np.inf) for name in POSITIVE}
 
 
-def validate(config: Mapping[str, Any]) -> None:
-    """Checks all of a config that can be checked without its data.
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Checks the keys and types of a config and the name of its model, without starting JAX.
 
     Raises:
       ValueError: one line that names the key, its value, and what is allowed.
@@ -102,7 +102,31 @@ def validate(config: Mapping[str, Any]) -> None:
         if key not in config:
             raise ValueError(f"the config lacks the key {key!r}")
         _check_type(key, config[key], kind)
+    defaults.kind_of(config["model"])
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks everything in a config that can be checked without its data.
+
+    Raises:
+      ValueError: one line that names the key, its value, and what is allowed.
+    """
+    check_keys(config)
     _exactly_one(config, ("num_steps", "num_epochs"))
+    _check_warmup_length(config)
+    diagnostics.of_config(config["diagnostics"])
+    for changes in sweep.expand(config):
+        run = sweep.assign(config, changes)
+        for key in changes.keys() & KEYS.keys():
+            _check_type(key, run[key], KEYS[key])
+        for name, value in _numbers(run):
+            _check_bound(name, value)
+        registry.lookup("loss", LOSSES, run["loss"])
+        # Built with concrete numbers, so that every schedule and transformation checks its own.
+        build.optimizer(run, build.knobs(run, num_steps=1, train_size=1))
+
+
+def _check_warmup_length(config: Mapping[str, Any]) -> None:
     if _has_length(config):
         swept = config["sweep"].get("warmup_steps")
         _exactly_one(dict(config) | {"sweep.warmup_steps": swept}, (*WARMUP_UNITS, "sweep.warmup_steps"))
@@ -115,141 +139,18 @@ def validate(config: Mapping[str, Any]) -> None:
                 )
     if "warmup_steps" in config["warmup_args"]:
         raise ValueError("the length of the warmup is config.warmup_steps, not warmup_args.warmup_steps")
-    diagnostics.of_config(config["diagnostics"])
-    for changes in sweep.expand(config):
-        run = sweep.assign(config, changes)
-        for key in changes.keys() & KEYS.keys():
-            _check_type(key, run[key], KEYS[key])
-        for name, value in _numbers(run):
-            _check_bound(name, value)
-        registry.lookup("loss", LOSSES, run["loss"])
-        knobs = run_knobs(run, num_steps=1, train_size=1)  # concrete, so that every function checks its own
-        optimizer(run, knobs)
-
-
-def run_knobs(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> Knobs:
-    """The knobs of one run, as numpy numbers of the dtypes that the program traces."""
-    rates = {name: np.float32(config[name]) for name in ("peak_lr", "init_lr", "end_lr", "label_smoothing")}
-    components = {name: sweep.traced(config[name]) for name in sweep.COMPONENTS}
-    return Knobs(
-        seed=np.uint32(config["seed"]),
-        num_steps=np.int32(num_steps),
-        warmup_steps=np.int32(warmup_steps(config, num_steps=num_steps, train_size=train_size)),
-        **rates,
-        **components,
-    )
-
-
-def learning_rate(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
-    """The schedule of a config, with the numbers of its knobs, which may be traced.
-
-    A recipe stands for warmup and schedule both. A warmup that `scale_by_warmup`
-    applies is left out of the schedule, or there would be two.
-    """
-    numbers = dict(
-        warmup_steps=knobs.warmup_steps,
-        num_steps=knobs.num_steps,
-        peak_lr=knobs.peak_lr,
-        init_lr=knobs.init_lr,
-        end_lr=knobs.end_lr,
-    )
-    if config["recipe"] is not None:
-        return registry.construct(
-            "recipe",
-            schedules.RECIPES,
-            config["recipe"],
-            _args(config, knobs, "recipe_args"),
-            schedule=_combined(config, knobs, numbers),
-            warmup=warmup_factor(config, knobs),
-            batch_size=config["batch_size"],
-            **numbers,
-        )
-    return _combined(config, knobs, numbers)
-
-
-def warmup_factor(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
-    """The warmup of a config as a factor `t -> [0, 1]`."""
-    return registry.construct(
-        "warmup",
-        schedules.WARMUPS,
-        config["warmup"],
-        _args(config, knobs, "warmup_args"),
-        warmup_steps=knobs.warmup_steps,
-    )
-
-
-def _combined(config: Mapping[str, Any], knobs: Knobs, numbers: Mapping[str, Any]) -> schedules.Schedule:
-    dampened = "scale_by_warmup" in config["transforms"]
-    return schedules.build(
-        warmup="none" if dampened else config["warmup"],
-        schedule=config["schedule"],
-        combination=config["combination"],
-        warmup_args={} if dampened else _args(config, knobs, "warmup_args"),
-        schedule_args=_args(config, knobs, "schedule_args"),
-        **numbers,
-    )
-
-
-def _args(config: Mapping[str, Any], knobs: Knobs, component: str) -> dict[str, Any]:
-    """A component's arguments, the traced ones from the knobs; None stands for one that is not given."""
-    return _given(sweep.merge(config[component], getattr(knobs, component)))
-
-
-def _given(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _given(value) if isinstance(value, Mapping) else value
-        for name, value in args.items()
-        if value is not None
-    }
 
 
 def _has_length(config: Mapping[str, Any]) -> bool:
-    """Whether what the config warms up with takes a number of updates."""
-    parameters = _arguments(schedules.WARMUPS, "warmup", config["warmup"])
+    """Returns True if the warmup or recipe of a config takes a number of updates."""
+    parameters = _parameters(schedules.WARMUPS, "warmup", config["warmup"])
     if config["recipe"] is not None:
-        recipe = _arguments(schedules.RECIPES, "recipe", config["recipe"])
+        recipe = _parameters(schedules.RECIPES, "recipe", config["recipe"])
         parameters = recipe if "warmup" not in recipe else parameters
     return "warmup_steps" in parameters
 
 
-def optimizer(config: Mapping[str, Any], knobs: Knobs):
-    """The optax chain of a config, with the numbers of its knobs, which may be traced."""
-    return optimizers.build(
-        config["optimizer"],
-        _args(config, knobs, "optimizer_args"),
-        learning_rate(config, knobs),
-        config["transforms"],
-        _args(config, knobs, "transforms_args"),
-        warmup_factor(config, knobs),
-    )
-
-
-def optimizer_numbers(config: Mapping[str, Any], knobs: Knobs) -> dict[str, Any]:
-    """The arguments of the optimizer by name, and those of the transformations that stand for one."""
-    numbers = _args(config, knobs, "optimizer_args")
-    for args in _args(config, knobs, "transforms_args").values():
-        numbers |= args
-    return numbers
-
-
-def num_steps(config: Mapping[str, Any], train_size: int) -> int:
-    """The updates of a run, from `num_steps` or `num_epochs`, rounded to the nearest."""
-    if config["num_steps"] is not None:
-        return config["num_steps"]
-    return max(1, round(config["num_epochs"] * train_size / config["batch_size"]))
-
-
-def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> int:
-    """The updates of the warmup, from whichever unit is set; 0 if none is."""
-    units = {unit.removeprefix("warmup_"): config[unit] for unit in WARMUP_UNITS}
-    if all(value is None for value in units.values()):
-        return 0
-    return schedules.warmup_steps_from(
-        **units, batch_size=config["batch_size"], train_size=train_size, num_steps=num_steps
-    )
-
-
-def _arguments(table: Mapping[str, Any], kind: str, name: str) -> Mapping[str, inspect.Parameter]:
+def _parameters(table: Mapping[str, Any], kind: str, name: str) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(registry.lookup(kind, table, name)).parameters
 
 
@@ -269,8 +170,8 @@ def _exactly_one(config: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         raise ValueError(f"exactly one of {', '.join(keys)} must be set, {found}")
 
 
-def _numbers(config: Mapping[str, Any]):
-    """Every number of a config by its name, those of the components among them."""
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields every number of a config by name, including those of its components."""
     for name, value in config.items():
         if name in (*sweep.COMPONENTS, "decoding"):
             yield from _numbers(value)

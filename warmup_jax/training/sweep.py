@@ -1,7 +1,7 @@
-"""From one config to its runs: the product of the values that its `sweep` names."""
+"""The runs of a config: the product of the values that its `sweep` names."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,18 +12,18 @@ from warmup_jax.training.train_step import Knobs
 
 FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
 COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "transforms_args")
-# What changes the program or a shape: besides the model's own arguments and the components' integers,
-# booleans and strings. A sweep over these is an outer loop, one compilation for each value.
+# Keys that change the program or a shape, besides the model's arguments and the components' integers, booleans and
+# strings. A sweep over these is an outer loop, with one compilation for each value.
 STATIC = ("batch_size", "loss", "optimizer", "schedule", "warmup", "combination", "recipe")
 
 
 def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each run changes in the config: one dict a run, [{}] without a sweep.
+    """Returns the changes of each run to the config: one dict for each run, [{}] without a sweep.
 
-    `config["sweep"]` maps names to tuples of values, and `seeds` to a number n
-    of seeds counted from the config's own; None sweeps nothing. The runs are
-    their product: static names outermost, so that the runs of one program
-    follow one another, and seeds innermost.
+    `config["sweep"]` maps names to tuples of values, and `seeds` to a number of
+    seeds, counted from the config's own seed; None sweeps nothing. The runs are
+    the product of all values: static names outermost, so that the runs of one
+    program follow one another, and seeds innermost.
 
     Raises:
       ValueError: for a name that is unknown or fixed, no value, or a value of the wrong type.
@@ -45,7 +45,7 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_static(config: Mapping[str, Any], name: str) -> bool:
-    """Whether a swept name changes the program, and not a number that it traces."""
+    """Returns True if a swept name changes the program, False if it changes a number that the program traces."""
     if name in (*FLAT, "seed"):
         return False
     home = _home(config, name)
@@ -53,14 +53,14 @@ def is_static(config: Mapping[str, Any], name: str) -> bool:
 
 
 def programs(config: Mapping[str, Any], changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], range]]:
-    """The runs by the program they share: the static changes of each program, and its runs."""
+    """Returns, for each program, the static changes that it makes to the config, and its runs."""
     static = [{name: value for name, value in run.items() if is_static(config, name)} for run in changes]
     firsts = [run for run in range(len(static)) if run == 0 or static[run] != static[run - 1]]
     return [(static[first], range(first, last)) for first, last in zip(firsts, [*firsts[1:], len(static)])]
 
 
 def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of one run: a copy with the changes in their places."""
+    """Returns the config of one run: a copy with the changes applied."""
     config = _copy(config)
     for name, value in changes.items():
         _home(config, name)[name] = value
@@ -68,7 +68,7 @@ def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def label(changes: Mapping[str, Any]) -> str:
-    """How a run is called in tables and plots: "warmup_steps=50, seed=1", or "run" for an only one."""
+    """Returns the display name of a run: "warmup_steps=50, seed=1", or "run" without a sweep."""
     return (
         ", ".join(
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in changes.items()
@@ -77,8 +77,8 @@ def label(changes: Mapping[str, Any]) -> str:
     )
 
 
-def traced(args: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arguments that are traced: floats, and tuples of numbers, in dicts within dicts."""
+def traced(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments that are traced (floats and tuples of numbers), including those in nested dicts."""
     return {
         name: traced(value) if isinstance(value, Mapping) else np.asarray(value, np.float32)
         for name, value in args.items()
@@ -87,7 +87,7 @@ def traced(args: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def merge(args: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with the traced ones among them replaced, in dicts within dicts."""
+    """Returns the arguments with the traced ones replaced by `numbers`, including those in nested dicts."""
     return {
         name: merge(value, numbers[name]) if isinstance(value, Mapping) else numbers.get(name, value)
         for name, value in args.items()
@@ -95,19 +95,22 @@ def merge(args: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]
 
 
 def is_traced(value: Any) -> bool:
-    """Whether an argument is a number that a sweep may change; integers choose programs and are static."""
+    """Returns True for a value that a sweep changes without a compilation: a float or a tuple of numbers.
+
+    Integers, booleans and strings choose programs and shapes, and are static. So 2.0 is traced and 2 is not.
+    """
     return isinstance(value, float) or (
         isinstance(value, tuple) and len(value) > 0 and all(isinstance(v, (int, float)) for v in value)
     )
 
 
 def stack(knobs: list[Knobs]) -> Knobs:
-    """The knobs of R runs as one, with leaves [R, ...]."""
+    """Returns the knobs of R runs as one, with leaves [R, ...]."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *knobs)
 
 
 def groups(runs: range, size: int) -> list[range]:
-    """Consecutive runs in groups of `size`; the last may be smaller."""
+    """Returns consecutive runs in groups of `size`; the last group may be smaller."""
     return [runs[first : first + size] for first in range(0, len(runs), size)]
 
 
@@ -115,16 +118,16 @@ def _copy(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in config.items()}
 
 
-def _homes(config: Mapping[str, Any]):
-    """The dicts that hold a component's arguments, those within them included."""
+def _homes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields the dicts that hold the components' arguments, nested ones included."""
     stack = [config[name] for name in COMPONENTS]
     while stack:
         yield (home := stack.pop())
         stack += [value for value in home.values() if isinstance(value, Mapping)]
 
 
-def _home(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The dict that holds what a name changes: a component's arguments, the model's, or the config itself."""
+def _home(config: Mapping[str, Any], name: str) -> Any:
+    """Returns the dict that holds a swept name: a component's arguments, the model's, or the config itself."""
     homes = [home for home in (*_homes(config), config["model"]) if name in home]
     if name in (*FLAT, *STATIC, "seed"):
         homes = [config]
@@ -135,14 +138,14 @@ def _home(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
-    """The values of one axis, checked and of the knob's type."""
+    """Checks the values of one axis and returns them in the knob's type."""
     if name == "seed":
         raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
     static = is_static(config, name)
     if not isinstance(values, (tuple, list)) or not values:
         raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
     if static:
-        return tuple(values)  # whatever they are for checks them
+        return tuple(values)  # the component that takes them checks them
     kind = int if name == "warmup_steps" else float
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, kind)):

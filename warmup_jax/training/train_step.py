@@ -1,9 +1,9 @@
-"""The one train step: what a run computes, as pure functions of knobs, state and batch.
+"""The one train step: pure functions of knobs, state and batch.
 
-Shapes: R runs (lanes), C steps of a chunk, B examples of a batch.
+Shapes: R runs that train together (lanes), C updates of a chunk, B examples of a batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ NEVER = -1  # `diverged_at` of a run whose every step was finite
 
 
 class Knobs(NamedTuple):
-    """The numbers of a run that a sweep may change; traced, so one program serves all their values.
+    """The hyperparameters of a run that a sweep may change without a new compilation: they are traced.
 
-    The dicts hold the traced arguments of the components by name, scalars or
-    arrays. With a leading axis [R] on every leaf they are the knobs of R runs.
+    The dicts hold the traced arguments of the components by name, scalars or arrays. With a leading axis [R] on every
+    leaf they are the knobs of R runs.
     """
 
     seed: Any  # uint32: initialisation and dropout
@@ -38,18 +38,18 @@ class Knobs(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The static part of a run: what a compilation depends on."""
+    """The static part of a run: everything that a compilation depends on."""
 
     init: Callable  # key -> (params, stats)
     apply: Callable  # (params, stats, inputs, *, train, key) -> (logits, stats)
     prepare: Callable  # (arrays, batch, key, train) -> {"inputs", "labels"[, "weights"]}; labels [B] or [B, T]
     optimizer: Callable  # Knobs -> optax.GradientTransformation
     loss: Callable  # (logits [..., K], labels [...], label smoothing) -> losses [...]
-    diagnostics: dict  # of every update, by name; {} for none
+    diagnostics: dict  # those of every update, by name; {} for none
 
 
 class TrainState(NamedTuple):
-    """All that changes while a run trains."""
+    """The state of a run: everything that changes while it trains."""
 
     step: jax.Array  # int32: updates applied so far
     params: Any  # nested dict, float32
@@ -58,15 +58,34 @@ class TrainState(NamedTuple):
     diverged_at: jax.Array  # int32: the first update whose loss or gradient was not finite, or NEVER
 
 
+class ChunkInputs(NamedTuple):
+    """The inputs of `train_chunk` besides the states; fields marked [R] differ between runs, the others are shared.
+
+    `CHUNK_AXES` holds the axis of the runs of each field, None for the shared ones.
+    """
+
+    knobs: Any  # Knobs [R]
+    feedback: Any  # {name: [R]}: scalars of the last probes that transformations may read, {} or the `sharpness`
+    arrays: Any  # the resident data set, {} if it streams
+    batches: Any  # leaves [C, B, ...]
+    steps: Any  # int32 [C]: updates applied before each of them
+    key: Any  # with the step, the source of the augmentation's randomness
+
+
+CHUNK_AXES = ChunkInputs(knobs=0, feedback=0, arrays=None, batches=None, steps=None, key=None)
+
+
 def init_state(program: Program, knobs: Knobs) -> TrainState:
-    """The state before the first update: a pure function of the knobs' seed."""
+    """Returns the state before the first update, a pure function of the knobs' seed."""
     params, stats = program.init(_stream(knobs, 0))
     opt_state = program.optimizer(knobs).init(params)
     return TrainState(jnp.zeros([], jnp.int32), params, stats, opt_state, jnp.full([], NEVER, jnp.int32))
 
 
-def train_step(program: Program, knobs: Knobs, states: TrainState, batch: dict, measured: dict):
-    """One update of R runs on the same batch.
+def train_step(
+    program: Program, knobs: Knobs, states: TrainState, batch: dict, feedback: Mapping[str, Any]
+) -> tuple[TrainState, dict]:
+    """Applies one update to R runs, on the same batch.
 
     Loss, accuracy and gradient norm are of the parameters before the update;
     the learning rate is the one that the update applied; the gradient norm is
@@ -78,22 +97,22 @@ def train_step(program: Program, knobs: Knobs, states: TrainState, batch: dict, 
       knobs: knobs with leaves [R, ...].
       states: states with leaves [R, ...].
       batch: what the runs share, with leaves [B, ...].
-      measured: what transformations may go by that a step does not measure itself, with leaves [R]: {} or the
+      feedback: scalars [R] that transformations may read and that a step does not measure itself: {} or the
         `sharpness` of the last probe.
 
     Returns:
       The states after the update, and metrics [R] by name.
     """
-    found = each_run(partial(loss_and_gradient, program), (0, 0, None))(knobs, states, batch)
-    # Mapped also for a single run: between its arithmetic and the state there is nothing then, not even a reshape, for
-    # which XLA would compute moments twice and copy the state, instead of writing over it.
-    return jax.vmap(partial(apply_gradients, program))(knobs, states, *found, measured)
+    grads, stats, metrics = each_run(partial(loss_and_gradient, program), (0, 0, None))(knobs, states, batch)
+    # Mapped even for a single run. Without the map a reshape would stand between the arithmetic and the state, and XLA
+    # would compute the moments twice and copy the state instead of overwriting it.
+    return jax.vmap(partial(apply_gradients, program))(knobs, states, grads, stats, metrics, feedback)
 
 
-def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: dict):
-    """Of one run: (gradients, statistics after the batch, loss and accuracy as metrics)."""
+def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: dict) -> tuple[Any, Any, dict]:
+    """Returns the gradients of one run, its statistics after the batch, and loss and accuracy as metrics."""
 
-    def objective(params):
+    def objective(params: Any) -> tuple[jax.Array, tuple[Any, dict]]:
         key = jax.random.fold_in(_stream(knobs, 1), state.step)
         logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
         loss, accuracy, total = losses.sums(program.loss, logits, batch, knobs.label_smoothing)
@@ -105,12 +124,18 @@ def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: 
 
 
 def apply_gradients(
-    program: Program, knobs: Knobs, state: TrainState, grads: Any, stats: Any, metrics: dict, measured: dict
-):
-    """Of one run: the state after the update by these gradients, and all its metrics."""
+    program: Program,
+    knobs: Knobs,
+    state: TrainState,
+    grads: Any,
+    stats: Any,
+    metrics: dict,
+    feedback: Mapping[str, Any],
+) -> tuple[TrainState, dict]:
+    """Returns the state of one run after the update with these gradients, and all metrics of the update."""
     loss, accuracy = metrics["train/loss"], metrics["train/accuracy"]
-    updates, opt_state = updated(
-        program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy, measured
+    updates, opt_state = optimizer_update(
+        program.optimizer(knobs), grads, state.opt_state, state.params, loss, accuracy, feedback
     )
     params = optax.apply_updates(state.params, updates)
     grad_norm, learning_rate = optax.tree.norm(grads), transforms.current_learning_rate(opt_state)
@@ -131,56 +156,50 @@ def apply_gradients(
     return TrainState(step, params, stats, opt_state, jnp.where(fails_first, step, state.diverged_at)), metrics
 
 
-def updated(tx: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any, loss, accuracy, measured: dict):
-    """`tx.update` with what was measured, for transformations that go by it: `value`, `accuracy`, `error`, others."""
+def optimizer_update(
+    tx: optax.GradientTransformation,
+    grads: Any,
+    opt_state: Any,
+    params: Any,
+    loss: Any,
+    accuracy: Any,
+    feedback: Mapping[str, Any],
+) -> tuple[Any, Any]:
+    """Returns `tx.update`, with `value`, `accuracy`, `error` and the feedback as its extra arguments."""
     return optax.with_extra_args_support(tx).update(
-        grads, opt_state, params, value=loss, accuracy=accuracy, error=1 - accuracy, **measured
+        grads, opt_state, params, value=loss, accuracy=accuracy, error=1 - accuracy, **feedback
     )
 
 
-def train_chunk(
-    program: Program,
-    knobs: Knobs,
-    states: TrainState,
-    arrays: dict,
-    batches: dict,
-    steps: jax.Array,
-    key: jax.Array,
-    measured: dict,
-):
-    """C updates of R runs on the same batches, in one dispatch.
+def train_chunk(program: Program, states: TrainState, inputs: ChunkInputs) -> tuple[TrainState, dict]:
+    """Applies C updates to R runs, on the same batches, in one dispatch.
 
     Args:
       program: the static part.
-      knobs: knobs with leaves [R, ...].
       states: states with leaves [R, ...].
-      arrays: the resident data set, {} if it streams.
-      batches: batches with leaves [C, B, ...].
-      steps: int32 [C], the updates applied before each of them.
-      key: from which, with the step, the augmentation of a batch is drawn.
-      measured: scalars [R] by name, see `train_step`.
+      inputs: everything else.
 
     Returns:
       The states after the chunk, and metrics [R, C] by name.
     """
 
-    def step_all(states, batch_and_step):
+    def step_all(states: TrainState, batch_and_step: tuple[dict, jax.Array]) -> tuple[TrainState, dict]:
         batch, step = batch_and_step
-        batch = program.prepare(arrays, batch, jax.random.fold_in(key, step), True)
-        return train_step(program, knobs, states, batch, measured)
+        batch = program.prepare(inputs.arrays, batch, jax.random.fold_in(inputs.key, step), True)
+        return train_step(program, inputs.knobs, states, batch, inputs.feedback)
 
-    if steps.size == 1:  # no loop around it: performance on CPU depends on that
-        states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (batches, steps)))
+    if inputs.steps.size == 1:  # without a loop, in which a convolution on CPU loses its fast path
+        states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (inputs.batches, inputs.steps)))
         return states, jax.tree.map(lambda m_R: m_R[:, None], metrics)
-    states, metrics = jax.lax.scan(step_all, states, (batches, steps))
+    states, metrics = jax.lax.scan(step_all, states, (inputs.batches, inputs.steps))
     return states, jax.tree.map(lambda m_CxR: m_CxR.T, metrics)
 
 
 def eval_step(program: Program, states: TrainState, arrays: dict, batch: dict) -> dict:
-    """Sums [R] of loss, correct predictions and weights over one batch, running statistics fixed."""
+    """Returns the sums [R] of loss, correct predictions and weights over one batch, with fixed running statistics."""
     batch = program.prepare(arrays, batch, None, False)
 
-    def sums(state):
+    def sums(state: TrainState) -> dict:
         logits, _ = program.apply(state.params, state.stats, batch["inputs"], train=False, key=None)
         return dict(zip(("loss", "correct", "weight"), losses.sums(program.loss, logits, batch, 0.0)))
 
@@ -188,21 +207,21 @@ def eval_step(program: Program, states: TrainState, arrays: dict, batch: dict) -
 
 
 def each_run(function: Callable, in_axes: tuple) -> Callable:
-    """`jax.vmap` over runs, except that a single run is not mapped at all.
+    """Returns `jax.vmap` of a function over runs, except that a single run is not mapped at all.
 
-    A mapped convolution is a grouped one, which is slower on CPU.
+    A mapped convolution is a grouped one, which is slower on CPU. `in_axes` has 0 or None for each argument.
     """
 
-    def mapped(*args):
+    def mapped(*args: Any) -> Any:
         lanes = jax.tree.leaves([arg for arg, axis in zip(args, in_axes) if axis == 0])[0].shape[0]
         if lanes > 1:
             return jax.vmap(function, in_axes)(*args)
-        args = [arg if axis is None else jax.tree.map(lambda x: x[0], arg) for arg, axis in zip(args, in_axes)]
-        return jax.tree.map(lambda x: x[None], function(*args))
+        single = [arg if axis is None else jax.tree.map(lambda x: x[0], arg) for arg, axis in zip(args, in_axes)]
+        return jax.tree.map(lambda x: x[None], function(*single))
 
     return mapped
 
 
 def _stream(knobs: Knobs, index: int) -> jax.Array:
-    """One of a run's independent random streams: 0 initialisation, 1 dropout."""
+    """Returns the key of one of a run's independent random streams: 0 initialisation, 1 dropout."""
     return jax.random.fold_in(jax.random.key(knobs.seed), index)

@@ -1,12 +1,13 @@
-"""Saving and restoring, on Orbax, with a digest of every array.
+"""Checkpoints: saved and restored by Orbax, with a digest of every array.
 
 Orbax commits a checkpoint atomically but does not notice a flipped bit in the
-data of an array; the digests do, and restoring then falls back to the
+data of an array; the digests do, and `restore` then falls back to the
 checkpoint before.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,16 @@ KEEP = 2  # checkpoints kept: the newest, and one to fall back to
 class Checkpoints:
     """The checkpoints of one group of runs, one folder a step.
 
-    Saving goes on in the background from a copy of the state, so the arrays
-    passed to `save` may be donated right after.
+    `save` copies the state and writes it in the background, so the arrays
+    passed to it may be donated right after.
 
     Args:
-      folder: where they lie; made when the first one is saved.
+      folder: their folder, created when the first one is saved.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
-        self._manager = None
+        self._manager: Any = None
 
     def save(self, step: int, state: Any, meta: dict) -> None:
         """Saves a pytree of arrays and a dict of JSON values as the checkpoint of `step`.
@@ -50,7 +51,7 @@ class Checkpoints:
             raise OSError(f"cannot save step {step} to {self.folder}: {_reason(error)}") from error
 
     def wait(self) -> None:
-        """Returns when the save under way has been committed; raises OSError if it failed."""
+        """Waits until the save under way is committed; raises OSError if it failed."""
         if self._manager is None:
             return
         try:
@@ -59,25 +60,25 @@ class Checkpoints:
         except Exception as error:
             raise OSError(f"cannot save to {self.folder}: {_reason(error)}") from error
 
-    def restore(self, template: Any, say=print) -> tuple[Any, dict] | None:
-        """The newest checkpoint that is whole, as (state, meta); None if there is none at all.
+    def restore(self, template: Any, say: Callable[[str], object] = print) -> tuple[Any, dict] | None:
+        """Returns the newest intact checkpoint as (state, meta), None if there is none at all.
 
         Args:
           template: a pytree of the shapes and dtypes to restore.
-          say: told, in a line each, which checkpoints are damaged and passed over.
+          say: called with one line for each damaged checkpoint that is passed over.
 
         Raises:
-          ValueError: if there are checkpoints and each of them is damaged, or if
-            the newest whole one is of another program.
+          ValueError: if there are checkpoints and all of them are damaged, or if
+            the newest intact one belongs to another program.
         """
         steps = sorted(self._open().all_steps(), reverse=True) if self.folder.exists() else []
         for step in steps:
             try:
                 arrays, meta = self._read(step)
-            except Exception as error:  # whatever a damaged file makes Orbax raise
+            except Exception as error:  # a damaged file can make Orbax raise anything
                 say(f"checkpoint {self.folder / str(step)} is damaged and passed over ({_reason(error)})")
                 continue
-            # Saving this step again must find its place free.
+            # Later steps are saved again, and must find their place free.
             for damaged in (s for s in steps if s > step):
                 self._manager.delete(damaged)
             return self._fill(template, arrays, step), meta
@@ -89,13 +90,13 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits for the save under way and lets go of the folder."""
+        """Waits for the save under way and closes the folder."""
         self.wait()
         if self._manager is not None:
             self._manager.close()
             self._manager = None
 
-    def _open(self):
+    def _open(self) -> Any:
         if self._manager is None:
             import orbax.checkpoint as ocp
 
@@ -111,13 +112,13 @@ class Checkpoints:
 
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         if meta.pop("seal") != _seal(meta):
-            raise ValueError("its metadata does not fit their digest")
+            raise ValueError("metadata checksum mismatch")
         digests = meta["digests"]
         shapes = {name: _struct(digest) for name, digest in digests.items()}
         arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))["state"]
         for name, array in arrays.items():
             if _digest(array) != digests[name]:
-                raise ValueError(f"the digest of {name} does not fit")
+                raise ValueError(f"checksum mismatch of {name}")
         return arrays, meta["content"]
 
     def _fill(self, template: Any, arrays: dict[str, np.ndarray], step: int) -> Any:
@@ -134,23 +135,23 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
-    """The beginning of an error's text; Orbax's may run over pages."""
+    """Returns the first line of an error's text, cut off; Orbax's texts may run over pages."""
     return str(error).strip().split("\n")[0][:200]
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    """Leaves by dotted path: plain string keys, whatever the containers are."""
+    """Returns the leaves by dotted path, the same for any kind of container."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
-def _shape(array) -> str:
+def _shape(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
 
 
 def _digest(array: np.ndarray) -> str:
-    """Dtype, shape and SHA-256 of the bytes: "float32[2, 3] 1f..."."""
+    """Returns dtype, shape and SHA-256 of the bytes: "float32[2, 3] 1f..."."""
     return f"{_shape(array)} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
 
 
@@ -158,8 +159,8 @@ def _seal(meta: dict) -> str:
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
-def _struct(digest: str):
-    """What to restore into, from a digest; numpy, so that no device is involved."""
+def _struct(digest: str) -> np.ndarray:
+    """Returns a numpy array to restore into, from a digest; numpy, so that no device is involved."""
     described = digest.rpartition(" ")[0]
     dtype, _, shape = described.partition("[")
     return np.zeros(json.loads("[" + shape), dtype)

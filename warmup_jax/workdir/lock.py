@@ -1,16 +1,18 @@
-"""The folder of a run: made, recognised, and held by one process at a time."""
+"""The lock on a workdir: created, compared with the config that it holds, and used by one process at a time."""
 
 import contextlib
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from warmup_jax.workdir import logs
+from warmup_jax.workdir.environment import environment
+from warmup_jax.workdir.json_files import read_json, write_json
 
 
 @contextlib.contextmanager
-def open_workdir(workdir: Path, config: dict):
-    """Makes the folder of a run or re-opens it, for this process alone.
+def open_workdir(workdir: Path, config: Mapping[str, Any]) -> Iterator[None]:
+    """Creates the folder of a run or opens it again, and locks it while the block runs.
 
     Raises:
       ValueError: if it holds a run of another config, or another process writes to it.
@@ -22,30 +24,30 @@ def open_workdir(workdir: Path, config: dict):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"another process is writing to the workdir {workdir}") from None
-        known, config = workdir / "config.json", as_json(config)
+        known, content = workdir / "config.json", as_json(config)
         if known.exists():
-            found = differences(config, logs.read_json(known))
+            found = differences(content, read_json(known))
             if found:
                 raise ValueError(
                     f"the workdir {workdir} holds a run of another config: {', '.join(found)}; choose another --workdir"
                 )
         else:
-            logs.write_json(known, config)
-        logs.write_json(workdir / "environment.json", logs.environment())
+            write_json(known, content)
+        write_json(workdir / "environment.json", environment())
         yield
 
 
-def as_json(config: Mapping) -> dict:
-    """A config as `config.json` holds it: tuples as lists."""
+def as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config as `config.json` holds it: tuples as lists."""
     return {
         key: as_json(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
         for key, value in config.items()
     }
 
 
-def differences(here: Mapping, there: Mapping, prefix: str = "") -> list[str]:
-    """What differs between two configs, in words: "peak_lr is 1.0 there and 0.1 here"."""
-    found = []
+def differences(here: Mapping[str, Any], there: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns the differences between two configs in words: "peak_lr is 1.0 there and 0.1 here"."""
+    found: list[str] = []
     for key in sorted(here.keys() | there.keys()):
         mine, other = here.get(key, "absent"), there.get(key, "absent")
         if isinstance(mine, Mapping) and isinstance(other, Mapping):

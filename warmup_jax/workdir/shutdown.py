@@ -1,35 +1,39 @@
-"""Ending a run on request."""
+"""Graceful shutdown on SIGINT and SIGTERM."""
 
 import contextlib
 import os
 import signal
-import sys
+from collections.abc import Iterator
+from types import FrameType
 
 
-class Stop:
-    """Whether a signal has asked for the end: its name, or None."""
+class ShutdownFlag:
+    """Tells the loop that a signal asked for the end.
+
+    Attributes:
+      requested: the name of the signal, None before it came.
+    """
 
     requested: str | None = None
 
 
 @contextlib.contextmanager
-def stop_on_signal():
-    """SIGINT and SIGTERM set the `Stop` that this yields; a second one ends the process at once."""
-    stop = Stop()
+def shutdown_on_signal() -> Iterator[ShutdownFlag]:
+    """Yields a flag that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    shutdown = ShutdownFlag()
 
-    def handle(number, frame):
+    def handle(number: int, frame: FrameType | None) -> None:
         del frame
-        if stop.requested:
+        if shutdown.requested:
             os._exit(128 + number)
-        stop.requested = signal.Signals(number).name
-        # not print: the signal may have come in the middle of one
-        os.write(
-            sys.__stderr__.fileno(), f"\n{stop.requested}: saving after this step; once more to quit at once\n".encode()
-        )
+        shutdown.requested = signal.Signals(number).name
+        # To the descriptor of stderr, not by print: the signal may interrupt a print.
+        text = f"\n{shutdown.requested}: saving after this step; once more to quit at once\n"
+        os.write(2, text.encode())
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield shutdown
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

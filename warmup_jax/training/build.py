@@ -1,0 +1,127 @@
+"""The parts of a run, built from a config and the numbers of its knobs: knobs, schedule, optimizer, lengths."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optax
+
+from warmup_jax import optimizers, registry, schedules
+from warmup_jax.training import sweep
+from warmup_jax.training.train_step import Knobs
+
+WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
+RATES = ("peak_lr", "init_lr", "end_lr", "label_smoothing")
+
+
+def knobs(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> Knobs:
+    """Returns the knobs of one run, as numpy numbers of the dtypes that the program traces."""
+    rates: dict[str, Any] = {name: np.float32(config[name]) for name in RATES}
+    components = {name: sweep.traced(config[name]) for name in sweep.COMPONENTS}
+    return Knobs(
+        seed=np.uint32(config["seed"]),
+        num_steps=np.int32(num_steps),
+        warmup_steps=np.int32(warmup_steps(config, num_steps=num_steps, train_size=train_size)),
+        **rates,
+        **components,
+    )
+
+
+def learning_rate(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
+    """Returns the learning-rate schedule of a config, with the numbers of the knobs, which may be traced.
+
+    A recipe stands for both warmup and decay. A warmup that the transformation `scale_by_warmup` applies is left out
+    of the schedule, which would otherwise apply it a second time.
+    """
+    numbers = dict(
+        warmup_steps=knobs.warmup_steps,
+        num_steps=knobs.num_steps,
+        peak_lr=knobs.peak_lr,
+        init_lr=knobs.init_lr,
+        end_lr=knobs.end_lr,
+    )
+    if config["recipe"] is None:
+        return _warmup_and_decay(config, knobs, numbers)
+    return registry.construct(
+        "recipe",
+        schedules.RECIPES,
+        config["recipe"],
+        _arguments(config, knobs, "recipe_args"),
+        schedule=_warmup_and_decay(config, knobs, numbers),
+        warmup=warmup_factor(config, knobs),
+        batch_size=config["batch_size"],
+        **numbers,
+    )
+
+
+def warmup_factor(config: Mapping[str, Any], knobs: Knobs) -> schedules.Schedule:
+    """Returns the warmup of a config as a factor `t -> [0, 1]`."""
+    return registry.construct(
+        "warmup",
+        schedules.WARMUPS,
+        config["warmup"],
+        _arguments(config, knobs, "warmup_args"),
+        warmup_steps=knobs.warmup_steps,
+    )
+
+
+def _warmup_and_decay(config: Mapping[str, Any], knobs: Knobs, numbers: Mapping[str, Any]) -> schedules.Schedule:
+    dampened = "scale_by_warmup" in config["transforms"]
+    return schedules.build(
+        warmup="none" if dampened else config["warmup"],
+        schedule=config["schedule"],
+        combination=config["combination"],
+        warmup_args={} if dampened else _arguments(config, knobs, "warmup_args"),
+        schedule_args=_arguments(config, knobs, "schedule_args"),
+        **numbers,
+    )
+
+
+def optimizer(config: Mapping[str, Any], knobs: Knobs) -> optax.GradientTransformation:
+    """Returns the optax chain of a config, with the numbers of the knobs, which may be traced."""
+    return optimizers.build(
+        config["optimizer"],
+        _arguments(config, knobs, "optimizer_args"),
+        learning_rate(config, knobs),
+        config["transforms"],
+        _arguments(config, knobs, "transforms_args"),
+        warmup_factor(config, knobs),
+    )
+
+
+def optimizer_numbers(config: Mapping[str, Any], knobs: Knobs) -> dict[str, Any]:
+    """Returns the optimizer's arguments by name, and those of transformations that stand for an optimizer."""
+    numbers = _arguments(config, knobs, "optimizer_args")
+    for args in _arguments(config, knobs, "transforms_args").values():
+        numbers |= args
+    return numbers
+
+
+def num_steps(config: Mapping[str, Any], train_size: int) -> int:
+    """Returns the number of updates of a run, from `num_steps` or from `num_epochs`, rounded to the nearest."""
+    if config["num_steps"] is not None:
+        return config["num_steps"]
+    return max(1, round(config["num_epochs"] * train_size / config["batch_size"]))
+
+
+def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> int:
+    """Returns the number of updates of the warmup, from the one unit that the config sets; 0 if it sets none."""
+    units = {unit.removeprefix("warmup_"): config[unit] for unit in WARMUP_UNITS}
+    if all(value is None for value in units.values()):
+        return 0
+    return schedules.warmup_steps_from(
+        **units, batch_size=config["batch_size"], train_size=train_size, num_steps=num_steps
+    )
+
+
+def _arguments(config: Mapping[str, Any], knobs: Knobs, component: str) -> dict[str, Any]:
+    """Returns a component's arguments, the traced ones from the knobs; an argument that is None counts as not given."""
+    return _given(sweep.merge(config[component], getattr(knobs, component)))
+
+
+def _given(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _given(value) if isinstance(value, Mapping) else value
+        for name, value in args.items()
+        if value is not None
+    }
