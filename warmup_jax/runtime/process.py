@@ -67,23 +67,22 @@ def one_device_for_each_core() -> None:
     """
     import jax
 
-    if (
-        "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-        or jax.config.read("jax_num_cpu_devices") > 0
-    ):
+    config: Any = jax.config  # Any: its attributes are made at run time
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or config.jax_num_cpu_devices > 0:
         return
     with contextlib.suppress(RuntimeError):  # JAX is initialised, for example in a notebook
-        jax.config.update("jax_num_cpu_devices", cores())
+        config.update("jax_num_cpu_devices", cores())
 
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless the user has chosen another one."""
     import jax
 
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    config: Any = jax.config  # Any: its attributes are made at run time
+    if config.jax_compilation_cache_dir is None:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "warmup_jax", "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        config.update("jax_compilation_cache_dir", os.path.join(home, "warmup_jax", "compiled"))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def cores() -> int:
