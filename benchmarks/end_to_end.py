@@ -47,7 +47,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import processes
-from train_step import LOSS_TOLERANCE, processor, spread, versions
+from train_step import processor, versions
+from train_step_table import LOSS_TOLERANCE, spread
 
 from warmup_jax.runtime import process
 
@@ -155,10 +156,11 @@ def configure(options, residency):
 
 def describe(options, folder):
     """What all processes are told; the data for torch are in `folder`. Data that are missing end the program."""
+    import flops
     import numpy as np
 
     from warmup_jax import data
-    from warmup_jax.training import program
+    from warmup_jax.training.program import build_model
 
     configs = {residency: configure(options, residency) for residency in ("device", *options.residency)}
     config = configs["device"]
@@ -187,7 +189,7 @@ def describe(options, folder):
         ends = {"image": np.stack([np.full(dataset.input_shape, value, np.uint8) for value in (0, 255)])}
         black, white = np.asarray(dataset.prepare(ends | {"label": np.zeros(2)}, None, False)["inputs"])[:, 0, 0]
         described |= dict(shift=black, scale=(white - black) / 255)
-    return described | dict(parameters=program.parameters(config, dataset))
+    return described | dict(parameters=flops.parameters(build_model(config, dataset)))
 
 
 def learning_rate(config, t):

@@ -12,7 +12,7 @@ import processes
 
 from warmup_jax import data
 from warmup_jax.training import experiment, program
-from warmup_jax.workdir import logs
+from warmup_jax.workdir.json_files import read_lines
 
 ALONE_SECONDS, ALONE_WINDOWS = 1.0, 5  # the step is timed alone in so many windows of at least a dispatch
 
@@ -21,7 +21,7 @@ def train(task, started):
     """This code's side: the experiment as train.py runs it, and then its step alone."""
     workdir = Path(task["workdir"]) / "run"
     summary = experiment.run(task["config"], workdir, started)
-    lines = logs.read_lines(workdir / "metrics.jsonl")
+    lines = read_lines(workdir / "metrics.jsonl")
     values = {
         line["step"]: 1 - line["eval/accuracy"] if task["metric"] == "error" else line["eval/loss"]
         for line in lines
@@ -29,7 +29,7 @@ def train(task, started):
     }
     evaluations = [
         (line["step"], line["perf/seconds_total"], values[line["step"]])
-        for line in logs.read_lines(workdir / "timing.jsonl")
+        for line in read_lines(workdir / "timing.jsonl")
     ]
     found = dict(
         parameters=task["parameters"],
@@ -52,13 +52,13 @@ def step_alone(config):
         planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0, stop=config["num_steps"]
     )
     chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
-    states = group.init(knobs)
+    states = plan.init(knobs)
 
     def seconds(dispatches):
         nonlocal states
         start = time.perf_counter()
         for _ in range(dispatches):
-            states, metrics = plan.train(*program.update_arguments(planned, plan, knobs, states, {}, chunk, 0))
+            states, metrics = plan.train(states, program.chunk_inputs(planned, plan, knobs, {}, chunk, 0))
         jax.block_until_ready((states, metrics))
         return (time.perf_counter() - start) / dispatches
 

@@ -1,4 +1,4 @@
-"""Floating-point operations: those of a program, and those a second that a machine makes of them."""
+"""Floating-point operations of a program, their rate on this machine, and the parameters of a model."""
 
 import math
 import time
@@ -34,6 +34,12 @@ def of_equation(equation):
     if name == "while" and sum(inner):
         raise ValueError("matrix products in a while loop, whose repetitions the program does not tell")
     return sum(inner)
+
+
+def parameters(model):
+    """Returns the number of parameters of a `models.Model`; nothing is computed."""
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def outputs(equation):

@@ -45,7 +45,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import processes
-from train_step import processor, spread, versions
+from train_step import processor, versions
+from train_step_table import spread
 
 VARIANTS = ("fcn", "resnet", "transformer")
 ALONE = 8  # runs in a row, from which the time of one is taken; up to 12 the loop prints a line for each evaluation
@@ -133,9 +134,11 @@ def shorter(values):
 
 def describe(config, folder, smoke):
     """What all processes are told; the data for torch are in `folder`."""
+    import flops
+
     from warmup_jax import data
-    from warmup_jax.training import program, sweep
-    from warmup_jax.training import schema as configuration
+    from warmup_jax.training import build, sweep
+    from warmup_jax.training.program import build_model
 
     dataset = data.load(**config["dataset"])
     if config["model"]["name"] == "fcn":
@@ -147,8 +150,8 @@ def describe(config, folder, smoke):
         changes=changes,
         runs=len(changes),
         alone=3 if smoke else ALONE,
-        parameters=program.parameters(config, dataset),
-        steps=configuration.num_steps(config, dataset.train.size),
+        parameters=flops.parameters(build_model(config, dataset)),
+        steps=build.num_steps(config, dataset.train.size),
     )
 
 

@@ -22,7 +22,7 @@ from train_step_ours import peak_on_gpu
 from train_step_rows import BATCHES, LEARNING_RATE, Side, flax_example
 
 from warmup_jax.losses import cross_entropy
-from warmup_jax.training import experiment
+from warmup_jax.runtime import process
 
 
 class TrainState(train_state.TrainState):
@@ -32,7 +32,7 @@ class TrainState(train_state.TrainState):
 def set_up(task):
     """The side of `task["row"]`, with the examples under `task["flax_examples"]`."""
     row = task["row"]
-    experiment.enable_compilation_cache()
+    process.enable_compilation_cache()
     folder = flax_example(row)
     model, about = build(row, load(Path(task["flax_examples"], folder, "models.py")))
     batches = [jax.device_put(batch) for batch in random_batches(row)]

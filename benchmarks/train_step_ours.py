@@ -10,16 +10,16 @@ from train_step_rows import BATCHES, LEARNING_RATE, Side, is_text
 from configs import common
 from warmup_jax import data, models
 from warmup_jax.data import Dataset, Split
-from warmup_jax.runtime import devices
-from warmup_jax.training import experiment, program
+from warmup_jax.runtime import defaults, devices, process
+from warmup_jax.training import program
 
 
 def set_up(task):
     """The side of `task["row"]`; XLA takes the cores that the process may use."""
     row = task["row"]
     program.prepare_process(row["model"])
-    experiment.enable_compilation_cache()
-    as_trained = program.DISPATCH[task["device"], program.KINDS[row["model"]["name"]]][0]
+    process.enable_compilation_cache()
+    as_trained = defaults.defaults(row["model"], task["device"]).chunk_steps
     config = common.base("adam").to_dict() | dict(
         batch_size=row["batch_size"],
         num_steps=1_000_000,
@@ -32,14 +32,14 @@ def set_up(task):
         checkpoint_every=100,
     )
     dataset = random_data(row)
-    mesh = devices.mesh(1, 1, program.sharing(config))
+    mesh = devices.make_mesh(1, 1, program.devices_per_batch(config))
     plan = program.make_plan(config, dataset, range(1), [{}], mesh)
     group = program.Group(plan, range(1))
     knobs = group.knobs()
-    planned = program.Job(config, dataset, devices.put(dataset.train.arrays, mesh, None), {}, [{}], [group])
+    planned = program.Job(config, dataset, devices.place(dataset.train.arrays, mesh, None), {}, [{}], [group])
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
     program.compile_update(planned, group, knobs, next(batches))
-    states = group.init(knobs)
+    states = plan.init(knobs)
     steps = itertools.count(0, plan.chunk_steps)
     pending = []
 
@@ -47,9 +47,9 @@ def set_up(task):
         nonlocal states
         for first in itertools.islice(steps, dispatches):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
-            states, metrics = plan.train(*program.update_arguments(planned, plan, knobs, states, {}, chunk, first))
+            states, metrics = plan.train(states, program.chunk_inputs(planned, plan, knobs, {}, chunk, first))
             pending.append(metrics)
-            if len(pending) > plan.ahead:  # behind the device, as in training
+            if len(pending) > plan.chunks_ahead:  # behind the device, as in training
                 jax.block_until_ready(pending.pop(0))
         return float(jax.block_until_ready((states, metrics))[1]["train/loss"][0, -1])
 
