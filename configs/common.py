@@ -1,4 +1,4 @@
-"""What all configs share: every key there is, the optimizers' arguments, and the parsing of `:ARG`."""
+"""The base of all configs: every key with its default, the optimizers' arguments, and the parsing of `:ARG`."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -18,7 +18,7 @@ OPTIMIZER_ARGS = {
 
 ADAM_OF_VASWANI = dict(beta2=0.98, eps=1e-9)  # Vaswani et al. 2017
 NORMS = ("post", "pre", "peri", "deepnorm", "rezero", "admin", "none")
-# What a small Transformer is made of, in the form of Vaswani et al. 2017; a config adds name, depth and norm.
+# A small Transformer in the form of Vaswani et al. 2017; a config adds name, depth and norm.
 TRANSFORMER = dict(
     width=32,
     heads=4,
@@ -44,7 +44,7 @@ RESNET = dict(
 )
 
 LAYERS = dict(layers=True)
-# name: the arguments that `diagnose=` gives a diagnostic; probes are also told when, and on what.
+# name: the arguments that `diagnose=` gives to a diagnostic; `diagnostics` adds when a probe is taken, and on what.
 DIAGNOSTICS = {
     "norms": LAYERS,
     "relative_update": LAYERS,
@@ -63,7 +63,7 @@ EVERY_STEP = ("norms", "relative_update")
 
 
 def diagnostics(names):
-    """Diagnostics with their usual arguments: probes every 50 updates, on 128 examples."""
+    """Returns diagnostics with their usual arguments: probes every 50 updates, on 128 examples."""
     found = {}
     for name in names:
         timing = dict(every=50, until=config_dict.placeholder(int), batch="fixed", examples=128)
@@ -74,7 +74,7 @@ def diagnostics(names):
 
 
 def digits():
-    """The pictures of scikit-learn."""
+    """Returns the data set of scikit-learn's 8x8 digits."""
     return dict(
         task="images",
         name="digits",
@@ -87,7 +87,7 @@ def digits():
 
 
 def pydoc():
-    """The characters of the Python documentation."""
+    """Returns the data set of the Python documentation, by characters."""
     return dict(
         task="text",
         name="pydoc",
@@ -103,7 +103,7 @@ def pydoc():
 
 
 def base(optimizer, diagnose=()):
-    """A config with every key; a family sets what is its own. None stands for "not set"."""
+    """Returns a config with every key; each family of configs changes some. None means "not set"."""
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 128
@@ -113,7 +113,7 @@ def base(optimizer, diagnose=()):
 
     config.model = ConfigDict()
     config.dataset = ConfigDict()
-    config.decoding = ConfigDict()  # what a text model writes at each evaluation; {}: nothing
+    config.decoding = ConfigDict()  # texts that a model writes at each evaluation; {}: none
 
     config.optimizer = optimizer
     config.optimizer_args = OPTIMIZER_ARGS[optimizer] | dict(weight_decay=0.0, clip_norm=config_dict.placeholder(float))
@@ -132,14 +132,14 @@ def base(optimizer, diagnose=()):
     config.schedule = "constant"
     config.schedule_args = ConfigDict()
     config.combination = "join"
-    config.recipe = config_dict.placeholder(str)  # a recipe stands for warmup and schedule both
+    config.recipe = config_dict.placeholder(str)  # stands for both warmup and schedule
     config.recipe_args = ConfigDict()
     config.transforms = ()
     config.transforms_args = ConfigDict()
 
     config.diagnostics = diagnostics(diagnose)  # name -> arguments; {}: none, at no cost
     config.sweep = ConfigDict()  # every combination of the values given here is a run
-    config.runs_at_once = config_dict.placeholder(int)  # None: what was measured best on this platform
+    config.runs_at_once = config_dict.placeholder(int)  # None: the default of this platform (runtime/defaults.py)
     config.chunk_steps = config_dict.placeholder(int)
 
     config.log_every = 1
@@ -150,11 +150,11 @@ def base(optimizer, diagnose=()):
 
 
 def parse(arg, variants, **options):
-    """The words of an argument string: a variant, `smoke`, `diagnose=NAME+NAME` and options `KEY=VALUE`.
+    """Parses an argument string: a variant, `smoke`, `diagnose=NAME+NAME` and options `KEY=VALUE`.
 
     Args:
-      arg: as "cifar10,smoke,batch_size=64", or None.
-      variants: the known ones, the default first; at most one may be given.
+      arg: such as "cifar10,smoke,batch_size=64", or None.
+      variants: the known variants, the default first; at most one may be given.
       **options: name -> (default, allowed values), or (default, int) for a positive number.
 
     Returns:
