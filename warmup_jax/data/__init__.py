@@ -1,13 +1,17 @@
 """Data sets as splits addressed by example index; a batch is a function of (seed, step)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from warmup_jax import registry
 from warmup_jax.data.batches import eval_batches, examples, label_counts, take, train_batch, train_batches
 from warmup_jax.data.catalog import DATASETS
 from warmup_jax.data.dataset import Dataset, Split, Texts
-from warmup_jax.data.images import classification
+from warmup_jax.data.images.classification import load_images
 from warmup_jax.data.sampling import batch_index
-from warmup_jax.data.text import language_model, translation
+from warmup_jax.data.text.language_model import load_text
 from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, UNK
+from warmup_jax.data.text.translation import load_translation
 from warmup_jax.data.tfds import paths
 
 __all__ = [
@@ -30,25 +34,26 @@ __all__ = [
     "train_batches",
 ]
 
-TASKS = {"images": classification.load, "text": language_model.load, "translation": translation.load}
+TASKS: dict[str, Callable[..., Dataset]] = {"images": load_images, "text": load_text, "translation": load_translation}
 
 
-def load(*, task="images", name, **args):
-    """Loads a data set. Never touches the network.
+def load(*, task: str = "images", name: str, **args: Any) -> Dataset:
+    """Loads a data set, without ever using the network.
 
     Args:
       task: key of TASKS.
-      name: of the set.
-      **args: the other arguments of the task's own load, in images.py, text.py, translation.py.
+      name: name of the set, as in "digits", "cifar10", "cifar10:3.0.2" or "multi30k_translate/de-en".
+      **args: further arguments of the task's own function: `load_images` in images/classification.py, `load_text` in
+        text/language_model.py, `load_translation` in text/translation.py.
 
     Returns:
       A Dataset.
 
     Raises:
-      ValueError: an unknown task or argument, or one that cannot be used.
-      FileNotFoundError: the set is not on disk; the message says how to prepare it.
+      ValueError: the task or an argument is unknown or cannot be used.
+      FileNotFoundError: the set is not on disk; the message gives the command that prepares it.
     """
-    known = DATASETS.get(paths.parse(name)[0])
-    if task in TASKS and known and known.task != task:
-        raise ValueError(f"data set {name!r} is for the task {known.task!r}, got {task!r}")
+    info = DATASETS.get(paths.parse_name(name)[0])
+    if task in TASKS and info:
+        registry.one_of("task", task, (info.task,), f" for data set {name!r}")
     return registry.construct("task", TASKS, task, {"name": name, **args})

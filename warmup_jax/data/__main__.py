@@ -1,17 +1,24 @@
-"""Command line: prepare a data set, or list what is there."""
+"""Lists the data sets that warmup_jax knows or finds on disk, and prepares sets for it.
+
+Training never downloads anything: it reads sets prepared here, or by TensorFlow Datasets (TFDS) as array_record.
+"""
 
 import argparse
 import pickle
 import sys
 import tarfile
+import textwrap
 import zlib
+from collections.abc import Sequence
 
 from warmup_jax.data.catalog import DATASETS
 from warmup_jax.data.tfds import paths
 from warmup_jax.data.tfds.prepare import prepare
 
+PROGRAM = "python -m warmup_jax.data"
 
-def main(arguments=None):
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
@@ -25,40 +32,65 @@ def main(arguments=None):
     return 0
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog="python -m warmup_jax.data", description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    examples = f"""
+        examples:
+          {PROGRAM} list
+          {PROGRAM} prepare cifar10
+          {PROGRAM} prepare cifar10 --archive ~/Downloads/cifar-10-python.tar.gz
+    """
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=textwrap.dedent(examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("prepare", help="write a TFDS set to disk, without TensorFlow")
-    one.add_argument("name", help="TFDS name, as in cifar10")
-    one.add_argument(
+    list_parser = commands.add_parser(
+        "list",
+        help="list the known data sets and those on disk",
+        description="Lists each data set with its task, and its folder if it is prepared.",
+    )
+    prepare_parser = commands.add_parser(
+        "prepare",
+        help="write a data set to disk, without TensorFlow",
+        description="Downloads a data set, verifies it and writes it to disk in TFDS's format. Sets that the catalog "
+        "has no archives for are left to TFDS, which may need TensorFlow.",
+    )
+    prepare_parser.add_argument("name", help="NAME[/CONFIG][:VERSION] of the set in TFDS, for example cifar10")
+    prepare_parser.add_argument(
         "--archive",
         action="append",
         default=[],
-        help="a published file that you have, or a folder of them; may be repeated",
+        help="published file that you have downloaded, or a folder of such files; may be repeated; nothing is "
+        "downloaded then",
     )
-    every = commands.add_parser("list", help="known sets, and those on disk")
-    for command in (one, every):
-        command.add_argument("--data_dir", help="folder of prepared sets (default: $TFDS_DATA_DIR or TFDS's own)")
+    for command in (list_parser, prepare_parser):
+        command.add_argument(
+            "--data_dir", help="folder of prepared sets (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)"
+        )
     return parser
 
 
-def _prepare(name, data_dir, given):
+def _prepare(name: str, data_dir: str | None, given: Sequence[str]) -> None:
     folder, written = prepare(name, data_dir=data_dir, given=given)
     print(f"{name} is {'now' if written else 'already'} prepared in {folder}")
 
 
-def _list(data_dir):
-    on_disk = paths.prepared(data_dir)
-    print(f"data sets in {paths.root(data_dir)}:")
+def _list(data_dir: str | None) -> None:
+    on_disk = paths.prepared_sets(data_dir)
+    print(f"Prepared sets are looked for in {paths.root(data_dir)}.\n")
+    print(f"  {'name':26} {'task':12} status")
     for name in sorted(DATASETS.keys() | on_disk.keys()):
         if name in on_disk:
-            where = str(on_disk[name])
+            status = f"prepared in {on_disk[name]}"
         elif DATASETS[name].package:
-            where = f"comes with {DATASETS[name].package}"
+            status = f"comes with {DATASETS[name].package}"
         else:
-            where = "not prepared"
-        task = DATASETS[name].task if name in DATASETS else ""
-        print(f"  {name:26} {task:12} {where}")
+            status = "not prepared"
+        task = DATASETS[name].task if name in DATASETS else "-"
+        print(f"  {name:26} {task:12} {status}")
+    print(f"\nPrepare a set with `{PROGRAM} prepare NAME`.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Arrays that were costly to make, kept in the user's cache folder as .npy files."""
+"""Arrays that are costly to compute, kept in the user's cache folder as .npy files."""
 
 import json
 import os
@@ -7,28 +7,30 @@ import shutil
 import tempfile
 import warnings
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
+from warmup_jax.data.dataset import Arrays
 
-def folder():
-    """Where the entries lie, one folder each."""
+
+def root() -> pathlib.Path:
+    """Returns the folder that holds the entries, one folder each."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(base).expanduser() / "warmup_jax" / "arrays"
 
 
-def arrays(entry, make):
-    """The arrays of an entry, made and stored when they are not there intact.
+def load_or_make(entry: str, make: Callable[[], Arrays]) -> Arrays:
+    """Returns the arrays of an entry; calls `make` and stores its result if they are not stored intact.
 
     Args:
-      entry: folder name that stands for everything the arrays depend on.
+      entry: folder name, unique to everything the arrays depend on.
       make: () -> {key: array}.
 
     Returns:
-      {key: read-only memory-mapped array}; what make returned when the cache cannot
-      be written.
+      {key: read-only memory-mapped array}, or the result of `make` if the cache cannot be written.
     """
-    path = folder() / entry
+    path = root() / entry
     stored = _load(path)
     if stored is None:
         made = make()
@@ -43,8 +45,8 @@ def arrays(entry, make):
     return stored
 
 
-def _load(path):
-    # A checksum, because an entry that lost bytes would train on wrong pictures.
+def _load(path: pathlib.Path) -> Arrays | None:
+    # Checksums, because training would silently use an entry with damaged bytes.
     try:
         checksums = json.loads((path / "checksums.json").read_text())
         found = {key: np.load(path / f"{key}.npy", mmap_mode="r", allow_pickle=False) for key in checksums}
@@ -55,24 +57,24 @@ def _load(path):
     return None
 
 
-def _store(path, made):
-    # Written aside and renamed: a killed writer leaves no entry, and of two writers
-    # the second finds the first one's.
+def _store(path: pathlib.Path, made: Arrays) -> None:
+    # Written to a temporary folder and renamed: a killed writer leaves no entry, and the second of two writers finds
+    # the entry of the first.
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = pathlib.Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
     try:
         for key, array in made.items():
-            np.save(aside / f"{key}.npy", array, allow_pickle=False)
+            np.save(temporary / f"{key}.npy", array, allow_pickle=False)
         checksums = {key: _checksum(array) for key, array in made.items()}
-        (aside / "checksums.json").write_text(json.dumps(checksums))
+        (temporary / "checksums.json").write_text(json.dumps(checksums))
         if path.exists() and _load(path) is None:
             shutil.rmtree(path)
         if not path.exists():
-            aside.rename(path)
+            temporary.rename(path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _checksum(array):
+def _checksum(array: np.ndarray) -> str:
     data = np.ascontiguousarray(array)
-    return f"{data.dtype.str} {data.shape} {zlib.crc32(data.reshape(-1).view(np.uint8)):08x}"
+    return f"{data.dtype.str} {data.shape} {zlib.crc32(data.reshape(-1).view(np.uint8).data):08x}"

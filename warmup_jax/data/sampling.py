@@ -4,63 +4,69 @@ import functools
 
 import numpy as np
 
-# Streams of random numbers that one seed feeds; the second is used by batches.py.
+# Independent streams of random numbers drawn from one seed; batches.py uses the second.
 SHUFFLE, CROP = 0, 1
 
-# Examples of a set whose permutations are kept for up to 512 epochs, in 32 MiB at most.
-_SMALL = 2**14
+# Sets of up to this many examples keep the permutations of 512 epochs: at most 32 MiB.
+SMALL = 2**14
 
 
-def bit_generator(seed, stream, number):
-    """A Philox generator keyed by (seed, stream, number), independent of any other key."""
+def bit_generator(seed: int, stream: int, number: int) -> np.random.Philox:
+    """Returns a Philox generator keyed by (seed, stream, number), independent of every other key."""
     return np.random.Philox(np.random.SeedSequence(seed, spawn_key=(stream, number)))
 
 
-def _permutation(seed, epoch, size):
-    # The runs of a sweep go through the same epochs, which for small sets are many.
-    return (_kept_long if size <= _SMALL else _kept)(seed, epoch, size)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    # All runs of a sweep go through the same epochs, and small sets have many.
+    return (_cached_long if size <= SMALL else _cached)(seed, epoch, size)
 
 
-def _shuffled(seed, epoch, size):
-    # Sorting raw bits, because numpy promises them for ever but not
-    # Generator.permutation: old runs stay resumable under a newer numpy.
+def _shuffled(seed: int, epoch: int, size: int) -> np.ndarray:
+    # Sorts raw bits: numpy guarantees their values for ever, but not those of Generator.permutation, and old runs must
+    # resume under a newer numpy.
     bits = bit_generator(seed, SHUFFLE, epoch).random_raw(size)
     order = np.argsort(bits, kind="stable").astype(np.int32)
     order.flags.writeable = False
     return order
 
 
-_kept = functools.lru_cache(maxsize=4)(_shuffled)
-_kept_long = functools.lru_cache(maxsize=512)(_shuffled)
+_cached = functools.lru_cache(maxsize=4)(_shuffled)
+_cached_long = functools.lru_cache(maxsize=512)(_shuffled)
 
 
-def check(seed, size, batch_size):
-    """Raises ValueError for a seed or batch size that has no order."""
+def check_sampling(seed: int, size: int, batch_size: int) -> None:
+    """Raises ValueError for a negative seed, or a batch size outside 1 to `size`."""
     if seed < 0:
-        raise ValueError(f"seed must be >= 0, got {seed}")
+        raise ValueError(f"seed={seed!r}; allowed: integers from 0")
     if not 1 <= batch_size <= size:
-        raise ValueError(f"batch_size must be between 1 and the {size} training examples, got {batch_size}")
+        raise ValueError(f"batch_size={batch_size!r}; allowed: 1 to {size}, the number of training examples")
 
 
 def batch_index(seed: int, step: int, size: int, batch_size: int) -> np.ndarray:
-    """Indices of the training examples of one step.
+    """Returns the indices of the training examples of one step.
 
-    The example stream is one permutation of range(size) after another, one an epoch;
-    step takes its positions step * B to step * B + B - 1. Batches cross epoch borders,
-    so nothing is dropped.
+    The example stream is a sequence of permutations of range(size), one per epoch. A step takes the positions
+    step * B to step * B + B - 1. Batches cross epoch borders, so no example is dropped.
 
     Args:
-      seed: of the shuffle, >= 0.
-      step: updates applied before this batch, >= 0.
+      seed: seed of the shuffle, >= 0.
+      step: number of updates applied before this batch, >= 0.
       size: number of training examples.
       batch_size: B, 1 to size.
 
     Returns:
       int32 [B].
+
+    Raises:
+      ValueError: an argument is outside its range.
+
+    Examples:
+      >>> batch_index(seed=0, step=0, size=10, batch_size=4)
+      array([7, 6, 8, 3], dtype=int32)
     """
-    check(seed, size, batch_size)
+    check_sampling(seed, size, batch_size)
     if step < 0:
-        raise ValueError(f"step must be >= 0, got {step}")
+        raise ValueError(f"step={step!r}; allowed: integers from 0")
     epoch, first = divmod(step * batch_size, size)
     index = _permutation(seed, epoch, size)[first : first + batch_size]
     missing = batch_size - len(index)

@@ -1,86 +1,125 @@
-"""Image classification sets: the embedded digits, and what TFDS has prepared."""
+"""Image classification sets: scikit-learn's digits, and sets that TFDS has prepared."""
 
 import functools
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from warmup_jax.data import builtin, cache, dataset
+from warmup_jax import registry
+from warmup_jax.data import builtin, cache
 from warmup_jax.data.catalog import DATASETS
-from warmup_jax.data.dataset import Dataset, Split
-from warmup_jax.data.images import augment as augmentation
+from warmup_jax.data.dataset import Arrays, Dataset, Split, check_loading, resolve_residency, stored_split
 from warmup_jax.data.images import decode
+from warmup_jax.data.images.augment import AUGMENTS, Constants, moments, preparation
 from warmup_jax.data.tfds import paths, reader
 
-# In the name of the digits' cache: raise it where `embedded.digits` gives something else.
-_DIGITS = 1
-# Examples decoded at once while the array cache is made.
-_CHUNK = 1000
+# Part of the digits' cache entry: increase it when `builtin.digits` returns other arrays.
+DIGITS_VERSION = 1
+
+# Examples decoded at once to fill the array cache.
+CHUNK = 1000
 
 
-def load(*, name, data_dir=None, residency="auto", augment="none", image_size=None, workers=0):
-    """Loads an image classification set. Never touches the network.
+class ImageSplits(NamedTuple):
+    """Both splits of an image set, before the choice of augmentation.
+
+    Attributes:
+      train: training split.
+      test: test split.
+      num_classes: number of classes.
+      input_shape: (H, W, C).
+      residency: "device" or "stream".
+      mean: mean per channel of the training pixels, scaled to [0, 1].
+      std: standard deviation per channel of the same.
+    """
+
+    train: Split
+    test: Split
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    residency: str
+    mean: Constants
+    std: Constants
+
+
+def load_images(
+    *,
+    name: str,
+    data_dir: str | None = None,
+    residency: str = "auto",
+    augment: str = "none",
+    image_size: int | None = None,
+    workers: int = 0,
+) -> Dataset:
+    """Loads an image classification set, without ever using the network.
 
     Args:
-      name: "digits", or a TFDS name as in "cifar10", "cifar10:3.0.2", "set/config",
-        prepared on disk as array_record.
+      name: "digits", or the TFDS name of a set prepared on disk as array_record: "cifar10", "cifar10:3.0.2",
+        "set/config".
       data_dir: folder of prepared sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
-      residency: "device" keeps both splits as arrays, "stream" reads while training,
-        "auto" chooses "device" for one image shape and at most 1 GiB of training pixels.
+      residency: "device" keeps both splits as arrays, "stream" reads while training, "auto" chooses "device" if all
+        images have one shape and the training pixels take at most 1 GiB.
       augment: "none", "flip", or "crop_flip" (pad by 4, crop at random, flip).
-      image_size: None keeps the stored size. A number resizes to that side in pixels:
-        a random crop of random area to train on, the centre to test on; streams only.
-      workers: processes that read a stream; 0 reads in this one.
+      image_size: side in pixels to resize to: a random crop of random area for training, the centre for the test;
+        always streamed. None keeps the stored size.
+      workers: number of processes that read a stream; 0 reads in this one.
 
     Returns:
       A Dataset.
 
     Raises:
-      ValueError: an argument or the set's content cannot be used, or scikit-learn, which has the digits, is missing.
-      FileNotFoundError: the set is not on disk; the message says how to prepare it.
+      ValueError: an argument or the set's content cannot be used, or scikit-learn, which contains the digits, is
+        missing.
+      FileNotFoundError: the set is not on disk; the message gives the command that prepares it.
     """
-    dataset.check(residency, workers)
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be None or >= 1, got {image_size}")
-    augmentation.check(augment)
-    loaded = _digits(residency, image_size) if name == "digits" else _prepared(name, data_dir, residency, image_size)
-    train, test, num_classes, input_shape, residency, mean, std = loaded
-    prepare = augmentation.preparation(mean, std, augment)
-    return Dataset(name, train, test, num_classes, input_shape, residency, workers, prepare)
-
-
-def _digits(residency, image_size):
+    check_loading(residency, workers)
     if image_size is not None:
-        raise ValueError(f"image_size must be None for 'digits', got {image_size}")
+        registry.positive_integer("image_size", image_size)
+    registry.one_of("augment", augment, AUGMENTS)
+    if name == "digits":
+        found = _digits(residency, image_size)
+    else:
+        found = _prepared(name, data_dir, residency, image_size)
+    prepare = preparation(found.mean, found.std, augment)
+    return Dataset(
+        name, found.train, found.test, found.num_classes, found.input_shape, found.residency, workers, prepare
+    )
+
+
+def _digits(residency: str, image_size: int | None) -> ImageSplits:
+    registry.one_of("image_size", image_size, (None,), " for 'digits'")
     residency = "device" if residency == "auto" else residency
-    # From the cache, as scikit-learn takes a second to import.
-    arrays = cache.arrays(f"digits-{_DIGITS}-{builtin.version('digits')}", builtin.digits)
-    train, test = (dataset.stored_split(arrays, part, residency) for part in ("train", "test"))
-    known = DATASETS["digits"]
-    return train, test, 10, (8, 8, 1), residency, known.mean, known.std
+    # From the cache, because importing scikit-learn takes a second.
+    entry = f"digits-{DIGITS_VERSION}-{builtin.package_version('digits')}"
+    arrays = cache.load_or_make(entry, builtin.digits)
+    train, test = (stored_split(arrays, part, residency) for part in ("train", "test"))
+    info = DATASETS["digits"]
+    return ImageSplits(train, test, 10, (8, 8, 1), residency, info.mean, info.std)
 
 
-def _prepared(name, data_dir, residency, image_size):
+def _prepared(name: str, data_dir: str | None, residency: str, image_size: int | None) -> ImageSplits:
     prepared = reader.open_set(name, data_dir)
     source, num_classes, shape = _source(prepared, image_size)
-    splits = reader.parts(prepared)
+    splits = reader.choose_splits(prepared)
     residency = _residency(prepared, shape, splits, residency, image_size)
     train, test = (_split(source, prepared, splits, part) for part in ("train", "test"))
     fingerprint = reader.fingerprint(prepared.folder)
-    entry = f"{paths.parse(name)[0].replace('/', '-')}-{prepared.folder.name}-{fingerprint}"
+    entry = f"{paths.parse_name(name)[0].replace('/', '-')}-{prepared.folder.name}-{fingerprint}"
     if residency == "device":
-        arrays = cache.arrays(entry, functools.partial(_decode, train, test))
-        train, test = (dataset.stored_split(arrays, part, residency) for part in ("train", "test"))
-    side = (image_size,) * 2 if image_size else shape[:2]
+        arrays = cache.load_or_make(entry, functools.partial(_decode_all, train, test))
+        train, test = (stored_split(arrays, part, residency) for part in ("train", "test"))
+    height, width = (image_size, image_size) if image_size else shape[:2]
     mean, std = _moments(name, train, f"{entry}-moments-{image_size or 'stored'}")
-    return train, test, num_classes, (*side, shape[2]), residency, mean, std
+    return ImageSplits(train, test, num_classes, (height, width, shape[2]), residency, mean, std)
 
 
-def _source(prepared, image_size):
-    """Where the pictures lie (a split still missing), number of classes, stored image shape."""
-    import tensorflow_datasets as lib
+def _source(prepared: reader.PreparedSet, image_size: int | None) -> tuple[decode.Source, int, tuple]:
+    """Returns the source of the images (its split still empty), the number of classes and the stored image shape."""
+    import tensorflow_datasets as tfds
 
-    image = reader.only(prepared, lib.features.Image, "image", "image classification")
-    label = reader.only(prepared, lib.features.ClassLabel, "label", "image classification")
+    image = reader.single_feature(prepared, tfds.features.Image, "image", "image classification")
+    label = reader.single_feature(prepared, tfds.features.ClassLabel, "label", "image classification")
     feature = prepared.features[image]
     shape = tuple(feature.shape)
     if len(shape) != 3 or shape[2] not in (1, 3, 4) or feature.np_dtype != np.uint8:
@@ -91,22 +130,22 @@ def _source(prepared, image_size):
     return source, prepared.features[label].num_classes, shape
 
 
-def _residency(prepared, shape, splits, residency, image_size):
-    fixed = None not in shape
-    if not fixed and image_size is None:
+def _residency(
+    prepared: reader.PreparedSet, shape: tuple, splits: Mapping[str, str], residency: str, image_size: int | None
+) -> str:
+    one_shape = None not in shape
+    if not one_shape and image_size is None:
         raise ValueError(f"images of data set {prepared.name!r} have several sizes: set dataset.image_size")
     if image_size is not None and residency == "device":
-        raise ValueError(
-            f"data set {prepared.name!r} with image_size={image_size} is resized on the host: "
-            "residency must be 'stream' or 'auto', got 'device'"
-        )
+        where = f" for data set {prepared.name!r} with image_size={image_size}, which is resized on the host"
+        registry.one_of("residency", residency, ("stream", "auto"), where)
     if image_size is not None and residency == "auto":
         return "stream"
-    size = prepared.splits[splits["train"]] * np.prod(shape) if fixed else np.inf
-    return dataset.choose(residency, size)
+    size = prepared.splits[splits["train"]] * np.prod(shape) if one_shape else np.inf
+    return resolve_residency(residency, size)
 
 
-def _split(source, prepared, splits, part):
+def _split(source: decode.Source, prepared: reader.PreparedSet, splits: Mapping[str, str], part: str) -> Split:
     source = source._replace(split=splits[part])
     crop = part == "train" and source.image_size
     return Split(
@@ -117,24 +156,23 @@ def _split(source, prepared, splits, part):
     )
 
 
-def _decode(train, test):
+def _decode_all(train: Split, test: Split) -> Arrays:
     arrays = {}
     for part, split in (("train", train), ("test", test)):
-        chunks = [
-            split.read(np.arange(start, min(start + _CHUNK, split.size))) for start in range(0, split.size, _CHUNK)
-        ]
+        chunks = [split.read(np.arange(start, min(start + CHUNK, split.size))) for start in range(0, split.size, CHUNK)]
         for key in chunks[0]:
             arrays[f"{part}_{key}"] = np.concatenate([chunk[key] for chunk in chunks])
     return arrays
 
 
-def _moments(name, train, entry):
-    known = DATASETS.get(paths.parse(name)[0])
-    if known and known.mean:
-        return known.mean, known.std
+def _moments(name: str, train: Split, entry: str) -> tuple[Constants, Constants]:
+    info = DATASETS.get(paths.parse_name(name)[0])
+    if info and info.mean:
+        return info.mean, info.std
 
-    def measure():
-        return dict(zip(("mean", "std"), augmentation.moments(train.read, train.size)))
+    def measure() -> Arrays:
+        mean, std = moments(train.read, train.size)
+        return {"mean": mean, "std": std}
 
-    measured = cache.arrays(entry, measure)
+    measured = cache.load_or_make(entry, measure)
     return measured["mean"], measured["std"]

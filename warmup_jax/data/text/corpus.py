@@ -1,69 +1,84 @@
-"""Texts before they become tokens: splits read in chunks, so that a large one need not fit in memory."""
+"""Texts before tokenization: splits read in chunks, so that a large one need not fit in memory."""
 
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from warmup_jax.data.tfds import reader, records
 
 # Examples read at once.
-_CHUNK = 10_000
+CHUNK = 10_000
+
+Example = tuple[str, ...]
 
 
-class Corpus(NamedTuple):
+class TextSplit(NamedTuple):
     """One split of texts.
 
-    size: number of examples.
-    read: (start, stop) -> list of the examples from start to stop - 1, each a tuple of
-      str, one for each column.
+    Attributes:
+      size: number of examples.
+      read: (start, stop) -> list of the examples start to stop - 1, each a tuple with one str per column.
     """
 
     size: int
-    read: Callable[[int, int], list[tuple[str, ...]]]
+    read: Callable[[int, int], list[Example]]
 
 
-class Corpora(NamedTuple):
-    """The two splits of a set, and what stands for their content in a cache.
+class Corpus(NamedTuple):
+    """Training and test texts of a set.
 
-    bleu_tokenize: the sacrebleu tokenizer that fits its translations.
+    Attributes:
+      train: training split.
+      test: test split.
+      fingerprint: hash that stands for the content in cache entries.
+      bleu_tokenize: name of the sacrebleu tokenizer that fits the translations.
     """
 
-    train: Corpus
-    test: Corpus
+    train: TextSplit
+    test: TextSplit
     fingerprint: str
     bleu_tokenize: str
 
 
-def chunks(corpus: Corpus) -> Iterator[list[tuple[str, ...]]]:
-    """All examples in order, as many at once as are read at once."""
-    for start in range(0, corpus.size, _CHUNK):
-        yield corpus.read(start, min(start + _CHUNK, corpus.size))
+def iterate_chunks(split: TextSplit) -> Iterator[list[Example]]:
+    """Yields all examples in order, in lists of CHUNK."""
+    for start in range(0, split.size, CHUNK):
+        yield split.read(start, min(start + CHUNK, split.size))
 
 
-def examples(corpus: Corpus, step: int = 1) -> Iterator[tuple[str, ...]]:
-    """Every example, or every step-th, in order."""
-    return itertools.islice(itertools.chain.from_iterable(chunks(corpus)), 0, None, step)
+def iterate_examples(split: TextSplit, step: int = 1) -> Iterator[Example]:
+    """Returns an iterator over every `step`-th example, in order."""
+    return itertools.islice(itertools.chain.from_iterable(iterate_chunks(split)), 0, None, step)
 
 
-def in_memory(size, texts) -> Corpus:
-    """The corpus of a function () -> list of examples, which is called when they are wanted."""
-    return Corpus(size, lambda start, stop: texts()[start:stop])
+def lazy_split(size: int, examples: Callable[[], Sequence[Example]]) -> TextSplit:
+    """Returns the split of a function () -> all examples, which is called at every read."""
+    return TextSplit(size, lambda start, stop: list(examples()[start:stop]))
 
 
-def fingerprint(*parts) -> str:
-    """A short hash of anything with a repr that says it all."""
+def content_hash(*parts: object) -> str:
+    """Returns a short hash of values whose repr holds all their content."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def two_of(name, languages, source, target) -> tuple[int, int]:
-    """The places of the languages to translate from and to among those that a set has.
+def language_columns(name: str, languages: Sequence[str], source: str | None, target: str | None) -> tuple[int, int]:
+    """Returns the columns of the languages to translate from and to.
 
-    None stands for the other one; for both, the first and the second of two.
+    Args:
+      name: name of the set, for error messages.
+      languages: names of the set's columns.
+      source: language to translate from: a column's name, or its last part ("de" for "translation/de"); None: the one
+        that is not the target.
+      target: language to translate to, likewise. If both are None and the set has two languages, these are taken in
+        order.
+
+    Returns:
+      Positions in `languages`, of the source and of the target.
 
     Raises:
-      ValueError: not two different ones of them.
+      ValueError: a language is missing or ambiguous, or both are the same.
     """
     if source is None and target is None and len(languages) == 2:
         return 0, 1
@@ -73,32 +88,37 @@ def two_of(name, languages, source, target) -> tuple[int, int]:
     ]
     for i, wanted in enumerate((source, target)):
         if wanted is None:
-            chosen[i] = [place for place in range(len(languages)) if place not in chosen[1 - i]]
+            chosen[i] = [column for column in range(len(languages)) if column not in chosen[1 - i]]
         if len(chosen[i]) != 1:
             raise ValueError(
-                f"{('source', 'target')[i]} must be one of the languages of data set {name!r}, "
-                f"{', '.join(languages)}, got {wanted!r}"
+                f"{('source', 'target')[i]}={wanted!r}; allowed for data set {name!r}: "
+                f"{', '.join(map(repr, languages))}"
             )
     if chosen[0] == chosen[1]:
         raise ValueError(f"source and target must be two languages, both are {source!r}")
     return chosen[0][0], chosen[1][0]
 
 
-def columns(sets: Corpora, places: tuple[int, ...]) -> Corpora:
-    """The same sets with these columns only, in this order."""
+def select_columns(corpus: Corpus, columns: tuple[int, ...]) -> Corpus:
+    """Returns the corpus with these columns alone, in this order."""
 
-    def chosen(corpus):
-        return Corpus(
-            corpus.size, lambda start, stop: [tuple(example[i] for i in places) for example in corpus.read(start, stop)]
+    def selected(split: TextSplit) -> TextSplit:
+        return TextSplit(
+            split.size,
+            lambda start, stop: [tuple(example[i] for i in columns) for example in split.read(start, stop)],
         )
 
-    return sets._replace(
-        train=chosen(sets.train), test=chosen(sets.test), fingerprint=fingerprint(sets.fingerprint, places)
+    return corpus._replace(
+        train=selected(corpus.train),
+        test=selected(corpus.test),
+        fingerprint=content_hash(corpus.fingerprint, columns),
     )
 
 
-def pairs(name, data_dir, source, target, test_split) -> Corpora:
-    """A prepared TFDS set with the columns (source, target), None for the other or both."""
+def open_pairs(
+    name: str, data_dir: str | None, source: str | None, target: str | None, test_split: str | None
+) -> Corpus:
+    """Opens a prepared TFDS set with the columns (source, target); see `language_columns` for None."""
     prepared = reader.open_set(name, data_dir)
     languages = prepared.languages
     if len(languages) < 2:
@@ -106,31 +126,31 @@ def pairs(name, data_dir, source, target, test_split) -> Corpora:
             f"data set {name!r} needs two text features for translation, has {len(languages)} among: "
             f"{', '.join(prepared.features) or 'no named features'}"
         )
-    places = two_of(name, languages, source, target)
-    return _prepared(prepared, tuple(languages[place] for place in places), test_split)
+    columns = language_columns(name, languages, source, target)
+    return _prepared(prepared, tuple(languages[column] for column in columns), test_split)
 
 
-def documents(name, data_dir, test_split) -> Corpora:
-    """A prepared TFDS set with its text as the only column."""
-    import tensorflow_datasets as lib
+def open_documents(name: str, data_dir: str | None, test_split: str | None) -> Corpus:
+    """Opens a prepared TFDS set with its text as the only column."""
+    import tensorflow_datasets as tfds
 
     prepared = reader.open_set(name, data_dir)
-    text = reader.only(prepared, lib.features.Text, "text", "language modelling")
+    text = reader.single_feature(prepared, tfds.features.Text, "text", "language modelling")
     return _prepared(prepared, (text,), test_split)
 
 
-def _prepared(prepared, features, test_split):
-    splits = reader.parts(prepared, test_split)
+def _prepared(prepared: reader.PreparedSet, features: tuple[str, ...], test_split: str | None) -> Corpus:
+    splits = reader.choose_splits(prepared, test_split)
     train, test = (
-        Corpus(prepared.splits[splits[part]], functools.partial(_read, prepared, splits[part], features))
+        TextSplit(prepared.splits[splits[part]], functools.partial(_read, prepared, splits[part], features))
         for part in ("train", "test")
     )
-    stands_for = fingerprint(reader.fingerprint(prepared.folder), splits, features)
-    return Corpora(train, test, stands_for, bleu_tokenize="13a")
+    fingerprint = content_hash(reader.fingerprint(prepared.folder), splits, features)
+    return Corpus(train, test, fingerprint, bleu_tokenize="13a")
 
 
-def _read(prepared, split, features, start, stop):
-    found = records.columns(str(prepared.folder), split, range(start, stop), features)
+def _read(prepared: reader.PreparedSet, split: str, features: tuple[str, ...], start: int, stop: int) -> list[Example]:
+    found = records.read_columns(str(prepared.folder), split, range(start, stop), features)
     try:
         return [tuple(text.decode() for text in example) for example in zip(*found)]
     except UnicodeDecodeError as error:

@@ -1,81 +1,83 @@
-"""Running text as windows of token ids, for language models."""
+"""Language modelling sets: running text as windows of token ids."""
 
 import collections
 import functools
 import math
+from collections.abc import Callable, Iterator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax.data import builtin, dataset
-from warmup_jax.data.dataset import Dataset, Texts
-from warmup_jax.data.text import corpus as corpora
+from warmup_jax import registry
+from warmup_jax.data import builtin
+from warmup_jax.data.dataset import Batch, Dataset, Texts, check_loading
 from warmup_jax.data.text import token_arrays, token_cache, tokenizers
-from warmup_jax.data.text.tokenizers import EOS, PAD
+from warmup_jax.data.text.corpus import Corpus, TextSplit, iterate_chunks, iterate_examples, open_documents
+from warmup_jax.data.text.tokenizers import EOS, PAD, Tokenizer
 
-# Prompts that are cut from the test text.
-_PROMPTS = 16
+# Prompts cut from the test text.
+PROMPTS = 16
 
-# Characters that a subword vocabulary is learned from: more change it little and need much memory.
-_LEARN = 200_000_000
+# Characters that a subword vocabulary is learned from; more characters hardly change it and need much memory.
+LEARNED_CHARACTERS = 200_000_000
 
-EMBEDDED = {"pydoc": builtin.pydoc}
+BUILTIN: dict[str, Callable[[], Corpus]] = {"pydoc": builtin.pydoc}
 
 
-def load(
+def load_text(
     *,
-    name,
-    data_dir=None,
-    tokenizer="char",
-    vocab_size=None,
-    length=128,
-    prompt_length=32,
-    residency="auto",
-    workers=0,
-    test_split=None,
-):
-    """Loads a text for language modelling. Never touches the network.
+    name: str,
+    data_dir: str | None = None,
+    tokenizer: str = "char",
+    vocab_size: int | None = None,
+    length: int = 128,
+    prompt_length: int = 32,
+    residency: str = "auto",
+    workers: int = 0,
+    test_split: str | None = None,
+) -> Dataset:
+    """Loads a text for language modelling, without ever using the network.
 
-    The documents of a split are joined by EOS and cut into windows of T tokens, one after
-    another; the label of a token is the one after it, so no token is predicted twice. What
-    is left at the end is dropped from training and kept, as a shorter window, for the test.
+    The documents of a split are joined by EOS and cut into consecutive windows of T tokens. The label of a token is the
+    next token, so each token is predicted once. The rest at the end is dropped from training, and kept as a shorter
+    window for the test.
 
     Args:
-      name: "pydoc", or a TFDS name as in images.load.
+      name: "pydoc", or a TFDS name as in `load_images`.
       data_dir: folder of prepared sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
-      tokenizer: "char", "byte", "bpe" or "unigram", of the training split.
-      vocab_size: of "bpe" and "unigram", the four special tokens included; else None.
-      length: T, tokens of a window.
-      prompt_length: P, tokens of the prompts that are cut from the test text.
-      residency: "device" keeps both splits as arrays, "stream" reads while training,
-        "auto" chooses "device" for at most 1 GiB of training rows.
-      workers: processes that read a stream; 0 reads in this one.
-      test_split: TFDS split to test on; None: "test", or "validation" where there is none.
+      tokenizer: "char", "byte", "bpe" or "unigram", learned from the training split.
+      vocab_size: size of a "bpe" or "unigram" vocabulary, the four special tokens included; else None.
+      length: T, tokens in a window.
+      prompt_length: P, tokens in each of the prompts that are cut from the test text.
+      residency: "device" keeps both splits as arrays, "stream" reads while training, "auto" chooses "device" if the
+        training rows take at most 1 GiB.
+      workers: number of processes that read a stream; 0 reads in this one.
+      test_split: TFDS split to test on; None: "test", or "validation" if there is no "test".
 
     Returns:
-      A Dataset. Its prepare gives inputs, labels int32 [B, T] and weights float32 [B, T].
-      Its facts: train_tokens, test_tokens (labels), train_rows, test_rows, dropped_tokens,
-      dropped_empty (documents), unknown_tokens, padding_share, vocab_size, and
-      learned_from_characters where a subword vocabulary was not learned from all.
+      A Dataset. Its `prepare` returns inputs and labels, int32 [B, T], and weights, float32 [B, T]. Its facts are
+      train_tokens and test_tokens (counts of labels), train_rows, test_rows, dropped_tokens, dropped_empty (documents),
+      unknown_tokens, padding_share, vocab_size, and learned_from_characters if a subword vocabulary was learned from a
+      part of the text.
 
     Raises:
       ValueError: an argument or the set's content cannot be used.
-      FileNotFoundError: the set is not on disk; the message says how to prepare it.
+      FileNotFoundError: the set is not on disk; the message gives the command that prepares it.
     """
-    for key, value in (("length", length), ("prompt_length", prompt_length)):
-        if value < 1:
-            raise ValueError(f"{key} must be >= 1, got {value}")
-    dataset.check(residency, workers)
-    tokenizers.check(tokenizer, vocab_size)
+    registry.positive_integer("length", length)
+    registry.positive_integer("prompt_length", prompt_length)
+    check_loading(residency, workers)
+    tokenizers.check_tokenizer(tokenizer, vocab_size)
     corpus = _open(name, data_dir, test_split)
-    loaded = token_cache.load(
+    loaded = token_cache.load_or_make(
         name,
         tokenizer,
         (corpus.fingerprint, vocab_size, length),
         functools.partial(_make, name, corpus, tokenizer, vocab_size, length),
         residency,
     )
-    texts = _texts(name, loaded, length, prompt_length)
+    texts = _prompts(name, loaded, length, prompt_length)
     facts = loaded.facts | {"padding_share": 0.0}
     return Dataset(
         name,
@@ -85,14 +87,14 @@ def load(
         (length,),
         loaded.residency,
         workers,
-        prepare,
+        prepare_windows,
         texts,
         facts,
     )
 
 
-def prepare(batch, key, train):
-    """Windows as stored, [B, T + 1] -> inputs, labels, weights [B, T]. Pure JAX."""
+def prepare_windows(batch: Batch, key: jax.Array | None, train: bool) -> Batch:
+    """Turns stored windows [B, T + 1] into inputs, labels and weights [B, T]. Pure JAX."""
     del key, train
     ids = batch["tokens"].astype(jnp.int32)
     labels = ids[:, 1:]
@@ -102,36 +104,38 @@ def prepare(batch, key, train):
     return {"inputs": ids[:, :-1], "labels": labels, "weights": weights}
 
 
-def _open(name, data_dir, test_split):
-    if name not in EMBEDDED:
-        return corpora.documents(name, data_dir, test_split)
-    if test_split is not None:
-        raise ValueError(f"test_split must be None for {name!r}, got {test_split!r}")
-    return EMBEDDED[name]()
+def _open(name: str, data_dir: str | None, test_split: str | None) -> Corpus:
+    if name not in BUILTIN:
+        return open_documents(name, data_dir, test_split)
+    registry.one_of("test_split", test_split, (None,), f" for {name!r}")
+    return BUILTIN[name]()
 
 
-def _make(name, corpus, tokenizer, vocab_size, length):
-    """The vocabulary and the windows of both splits."""
-    limit = _LEARN if tokenizers.TOKENIZERS[tokenizer].sized else math.inf
-    learned = collections.Counter()
+def _make(
+    name: str, corpus: Corpus, tokenizer: str, vocab_size: int | None, length: int
+) -> token_cache.TokenizedCorpus:
+    """Learns the vocabulary and cuts both splits into windows."""
+    limit = LEARNED_CHARACTERS if tokenizers.TOKENIZERS[tokenizer].sized else math.inf
+    learned: collections.Counter = collections.Counter()
 
-    def texts():
+    def texts() -> Iterator[str]:
         learned.clear()
-        for (text,) in corpora.examples(corpus.train):
+        for (text,) in iterate_examples(corpus.train):
             if learned["characters"] >= limit:
                 learned["cut"] = True
                 return
             yield text
             learned["characters"] += len(text)
 
-    if not any(text.strip() for (text,) in corpora.examples(corpus.train)):
+    if not any(text.strip() for (text,) in iterate_examples(corpus.train)):
         raise _too_short(name, "train", 0, length)
-    # A document is no beginning of a word in particular: no prefix, so that texts join.
+    # A document may begin in the middle of a word; without a prefix, decoded windows join to the original text.
     model = tokenizers.learn(tokenizer, texts, vocab_size, prefix=False)
     vocabulary = tokenizers.build(tokenizer, model)
-    rows, facts = {}, collections.Counter()
+    rows = {}
+    facts: collections.Counter = collections.Counter()
     for part, split in (("train", corpus.train), ("test", corpus.test)):
-        stream, found = _stream(split, vocabulary)
+        stream, counts = _stream(split, vocabulary)
         full = (len(stream) - 1) // length
         rest = len(stream) - 1 - full * length
         if len(stream) < 2 or (part == "train" and not full):
@@ -140,33 +144,33 @@ def _make(name, corpus, tokenizer, vocab_size, length):
             facts["dropped_tokens"], rest = rest, 0
         rows[part] = {"tokens": _windows(stream, length, full, rest)}
         facts[f"{part}_tokens"] = full * length + rest
-        facts.update(found)
+        facts.update(counts)
     if learned["cut"]:
         facts["learned_from_characters"] = learned["characters"]
-    return token_cache.Made(model, rows, facts)
+    return token_cache.TokenizedCorpus(model, rows, facts)
 
 
-def _too_short(name, part, size, length):
+def _too_short(name: str, part: str, size: int, length: int) -> ValueError:
     return ValueError(
         f"data set {name!r} has {size} {part} tokens in all: a window of length={length} and its "
         f"labels need {length + 1 if part == 'train' else 2}"
     )
 
 
-def _stream(corpus, vocabulary):
-    """All tokens of a split [N], and counts of what was empty or not known."""
-    parts, found = [], collections.Counter(dropped_empty=0, unknown_tokens=0)
-    for chunk in corpora.chunks(corpus):
+def _stream(split: TextSplit, vocabulary: Tokenizer) -> tuple[np.ndarray, collections.Counter]:
+    """Encodes a split as one stream of tokens [N]; counts empty documents and unknown tokens."""
+    parts, counts = [], collections.Counter(dropped_empty=0, unknown_tokens=0)
+    for chunk in iterate_chunks(split):
         written = [text for (text,) in chunk if text.strip()]
         parts.append(token_arrays.encode(written, vocabulary))
-        found["dropped_empty"] += len(chunk) - len(written)
-        found["unknown_tokens"] += token_arrays.unknown(parts[-1])
-    # EOS stands between documents, not behind the last.
-    return token_arrays.join(parts).ids[:-1], found
+        counts["dropped_empty"] += len(chunk) - len(written)
+        counts["unknown_tokens"] += token_arrays.count_unknown(parts[-1])
+    # EOS separates documents; the one after the last document goes.
+    return token_arrays.concatenate(parts).ids[:-1], counts
 
 
-def _windows(stream, length, full, rest):
-    """Windows [full, length + 1] that share their border token, and a padded one for the rest."""
+def _windows(stream: np.ndarray, length: int, full: int, rest: int) -> np.ndarray:
+    """Cuts windows [full, length + 1] that share their border token, and a padded one for the rest."""
     windows = np.empty((full + (rest > 0), length + 1), stream.dtype)
     windows[:full, :-1] = stream[: full * length].reshape(full, length)
     windows[:full, 1:] = stream[1 : full * length + 1].reshape(full, length)
@@ -176,18 +180,18 @@ def _windows(stream, length, full, rest):
     return windows
 
 
-def _texts(name, loaded, length, prompt_length):
-    """Prompts from evenly spaced places of the test text, none with the end of a document in it."""
+def _prompts(name: str, loaded: token_cache.TokenSplits, length: int, prompt_length: int) -> Texts:
+    """Cuts prompts from evenly spaced places of the test text, none across the end of a document."""
     windows = loaded.test.read(np.arange(loaded.test.size))["tokens"]
     stream = np.append(windows[:, :-1], windows[-1, -1])
     stream = stream[stream != PAD]
-    ended = np.append(0, np.cumsum(stream == EOS))
-    whole = np.flatnonzero(ended[prompt_length:] == ended[: max(0, len(ended) - prompt_length)])
-    if not whole.size:
+    ends = np.append(0, np.cumsum(stream == EOS))
+    starts = np.flatnonzero(ends[prompt_length:] == ends[: max(0, len(ends) - prompt_length)])
+    if not starts.size:
         raise ValueError(f"prompt_length={prompt_length} is longer than every document of the test text of {name!r}")
-    count = min(_PROMPTS, whole.size)
-    starts = whole[np.arange(count) * whole.size // count]
-    sources = stream[starts[:, None] + np.arange(prompt_length)].astype(np.int32)
+    count = min(PROMPTS, starts.size)
+    chosen = starts[np.arange(count) * starts.size // count]
+    sources = stream[chosen[:, None] + np.arange(prompt_length)].astype(np.int32)
     return Texts(
         sources=sources,
         source_texts=[loaded.vocabulary.decode(row) for row in sources],

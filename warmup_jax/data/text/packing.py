@@ -1,5 +1,6 @@
-"""Several sentence pairs in one row of fixed lengths, so that little of it is padding."""
+"""Packing: several sentence pairs share one row of fixed length, to reduce padding."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +9,13 @@ PACKINGS = ("pack", "none")
 
 
 class Layout(NamedTuple):
-    """Where N pairs lie.
+    """Positions of N pairs in the rows.
 
-    row: int64 [N]. segment: int64 [N], 1, 2, ... within a row.
-    starts: int64 [2, N], the first position of the source and of the target.
-    rows: number of rows.
+    Attributes:
+      row: int64 [N], row of each pair.
+      segment: int64 [N], number of the pair within its row, from 1.
+      starts: int64 [2, N], first position of the source and of the target.
+      rows: number of rows.
     """
 
     row: np.ndarray
@@ -21,32 +24,31 @@ class Layout(NamedTuple):
     rows: int
 
 
-def one_each(lengths):
-    """The layout with one pair a row. lengths: int [2, N]."""
+def one_per_row(lengths: np.ndarray) -> Layout:
+    """Returns the layout with one pair in each row; `lengths` is int [2, N]."""
     size = lengths.shape[1]
     return Layout(np.arange(size), np.ones(size, np.int64), np.zeros((2, size), np.int64), size)
 
 
-def pack(lengths, limits):
-    """Puts pairs together, the longest first, each row filled up with what fits best.
+def pack(lengths: np.ndarray, limits: Sequence[int]) -> Layout:
+    """Fills rows with pairs greedily: the longest pair first, then always the longest that still fits.
 
-    Pairs of equal lengths are interchangeable. So a row is chosen as a pattern of
-    lengths, largest first, and the pattern repeated as long as there are pairs for it:
-    the work hardly depends on N.
+    Pairs of equal lengths are interchangeable. A row is therefore chosen as a pattern of lengths, longest first, and
+    the pattern is repeated while there are pairs for it: the work hardly depends on N.
 
     Args:
-      lengths: int [2, N] of source and target, 1 to the limit.
+      lengths: int [2, N], lengths of source and target, from 1 to the limit.
       limits: (S, T), the lengths of a row.
 
     Returns:
-      A Layout, the same for the same input.
+      A Layout, always the same for the same input.
     """
-    limits = np.asarray(limits)
+    bounds = np.asarray(limits)
     kinds, kind_N, count_K = np.unique(lengths, axis=1, return_inverse=True, return_counts=True)
-    patterns, repeats = _patterns(kinds, count_K, limits)
+    patterns, repeats = _patterns(kinds, count_K, bounds)
     pattern_sizes = np.array([len(pattern) for pattern in patterns], np.int64)
     rows = int(repeats.sum())
-    # Slots: one for each pair, in the order of rows.
+    # One slot for each pair, in the order of rows.
     kind = np.concatenate([np.tile(p, r) for p, r in zip(patterns, repeats)])
     width = np.repeat(pattern_sizes, repeats)
     row = np.repeat(np.arange(rows), width)
@@ -62,16 +64,16 @@ def pack(lengths, limits):
     return Layout(row[place], segment[place], starts[:, place], rows)
 
 
-def _patterns(kinds, count_K, limits):
-    """Row patterns (lists of kinds) and how often each is used, until no pair is left."""
-    share_K = (kinds / limits[:, None]).sum(0)
+def _patterns(kinds: np.ndarray, count_K: np.ndarray, bounds: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Returns row patterns (lists of kinds), and the number of rows for each, that use up all pairs."""
+    share_K = (kinds / bounds[:, None]).sum(0)
     order = np.argsort(-share_K, kind="stable")
     (s_K, t_K), left_K = kinds[:, order], count_K[order].copy()
     patterns, repeats = [], []
     while left_K.any():
-        pattern, (s, t) = [], limits
+        pattern, (s, t) = [], bounds
         while True:
-            # Sorted by size: the first that fits is the largest.
+            # Kinds are sorted by size: the first that fits is the largest.
             fits = (left_K > 0) & (s_K <= s) & (t_K <= t)
             k = int(fits.argmax())
             if not fits[k]:
@@ -87,18 +89,18 @@ def _patterns(kinds, count_K, limits):
     return patterns, np.array(repeats)
 
 
-def fill(ids, lengths, layout, side, length):
-    """Lays sentences into rows.
+def fill(ids: np.ndarray, lengths: np.ndarray, layout: Layout, side: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Copies sentences into rows.
 
     Args:
       ids: [sum of lengths], one sentence after another.
       lengths: int [N].
-      layout: where they go.
+      layout: positions of the sentences.
       side: 0 for sources, 1 for targets.
-      length: of a row.
+      length: length of a row.
 
     Returns:
-      tokens and segments, [rows, length], both 0 on padding.
+      Tokens and segments, both [rows, length] and 0 on padding.
     """
     begin = layout.row * length + layout.starts[side]
     ends = np.cumsum(lengths)

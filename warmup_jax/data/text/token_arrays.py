@@ -1,41 +1,44 @@
-"""Encoded texts: ids one after another, and how many belong to each text."""
+"""Token sequences of many texts as one flat array and their lengths."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from warmup_jax.data.text.tokenizers import EOS, UNK
+from warmup_jax.data.text.tokenizers import EOS, UNK, Tokenizer
 
 
-class Sentences(NamedTuple):
-    """N token sequences, each with EOS at its end.
+class TokenSequences(NamedTuple):
+    """N token sequences, each ended by EOS.
 
-    ids: [sum of lengths]. lengths: int64 [N].
+    Attributes:
+      ids: [sum of lengths], one sequence after another.
+      lengths: int64 [N].
     """
 
     ids: np.ndarray
     lengths: np.ndarray
 
 
-def encode(texts, tokenizer) -> Sentences:
-    """Encodes texts, an iterable of str."""
+def encode(texts: Iterable[str], tokenizer: Tokenizer) -> TokenSequences:
+    """Encodes texts in the smallest integer type that holds the vocabulary."""
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     parts = [np.append(tokenizer.encode(text), EOS).astype(dtype) for text in texts]
     lengths = np.array([len(part) for part in parts], np.int64)
-    return Sentences(np.concatenate([np.empty(0, dtype), *parts]), lengths)
+    return TokenSequences(np.concatenate([np.empty(0, dtype), *parts]), lengths)
 
 
-def keep(sentences, wanted) -> Sentences:
-    """The sentences for which bool [N] is true."""
-    return Sentences(sentences.ids[np.repeat(wanted, sentences.lengths)], sentences.lengths[wanted])
+def select(sequences: TokenSequences, mask: np.ndarray) -> TokenSequences:
+    """Returns the sequences for which `mask`, bool [N], is true."""
+    return TokenSequences(sequences.ids[np.repeat(mask, sequences.lengths)], sequences.lengths[mask])
 
 
-def join(several) -> Sentences:
-    """Many Sentences as one."""
-    ids, lengths = zip(*several)
-    return Sentences(np.concatenate(ids), np.concatenate(lengths))
+def concatenate(parts: Iterable[TokenSequences]) -> TokenSequences:
+    """Joins several TokenSequences to one."""
+    ids, lengths = zip(*parts)
+    return TokenSequences(np.concatenate(ids), np.concatenate(lengths))
 
 
-def unknown(sentences) -> int:
-    """How many ids are UNK."""
-    return int((sentences.ids == UNK).sum())
+def count_unknown(sequences: TokenSequences) -> int:
+    """Counts the ids that are UNK."""
+    return int((sequences.ids == UNK).sum())

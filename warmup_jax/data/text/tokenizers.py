@@ -1,37 +1,39 @@
-"""Tokenizers: text -> token ids and back, learned from training text and never downloaded."""
+"""Tokenizers, learned from the training text: text to token ids and back."""
 
 import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from warmup_jax import registry
 from warmup_jax.data import cache
 
-# The first ids of every vocabulary: padding, begin, end, a symbol that training never saw.
+# The first ids of every vocabulary: padding, begin, end, a symbol that the training text lacks.
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = 4
 
-# What an unknown symbol decodes to.
+# Text that UNK decodes to.
 UNKNOWN_TEXT = "\ufffd"
 
-# SentencePiece leaves out lines above 4,192 bytes without a word: longer ones go in parts.
-_LINE = 1000
+# Characters in a line to learn from; SentencePiece silently skips lines above 4,192 bytes, so longer ones are cut.
+MAX_LINE = 1000
 
-# SentencePiece does not learn from the names of special tokens where a text has them, and
-# texts do have "<unk>". These begin with a character for private use.
-_NAMES = {f"{name}_piece": f"\ue000{name}" for name in ("pad", "bos", "eos", "unk")}
+# Names of the special tokens. SentencePiece does not learn from text that equals such a name, and texts do contain the
+# default "<unk>"; these names begin with a character for private use.
+SPECIAL_NAMES: dict[str, Any] = {f"{name}_piece": f"\ue000{name}" for name in ("pad", "bos", "eos", "unk")}
 
 
 class Tokenizer(NamedTuple):
-    """A vocabulary and the way between text and its ids.
+    """A vocabulary, with the functions between text and its ids.
 
-    encode: str -> int32 [L], without BOS and EOS; UNK where a symbol is unknown.
-    decode: ids [L] -> str; stops at EOS and skips PAD and BOS.
-    vocab_size: number of ids, the four special ones included.
-    fingerprint: hash of the vocabulary.
+    Attributes:
+      encode: str -> int32 [L], without BOS and EOS; UNK for an unknown symbol.
+      decode: ids [L] -> str; stops at EOS and skips PAD and BOS.
+      vocab_size: number of ids, the four special ones included.
+      fingerprint: hash of the vocabulary.
     """
 
     encode: Callable[[str], np.ndarray]
@@ -40,124 +42,129 @@ class Tokenizer(NamedTuple):
     fingerprint: str
 
 
-class Kind(NamedTuple):
-    """How a kind of tokenizer is made: learn(texts, vocab_size, prefix) -> model -> Tokenizer."""
+class TokenizerKind(NamedTuple):
+    """The two steps that make a tokenizer of one kind.
+
+    Attributes:
+      learn: (texts, vocab_size, prefix) -> model.
+      build: model -> Tokenizer.
+      sized: True if the size of the vocabulary is the user's choice.
+    """
 
     learn: Callable[[Iterable[str], int | None, bool], bytes]
     build: Callable[[bytes], Tokenizer]
     sized: bool
 
 
-def check(kind, vocab_size):
-    """Raises ValueError for an unknown kind, or a vocabulary size that it cannot have."""
-    if kind not in TOKENIZERS:
-        raise ValueError(f"tokenizer must be one of {', '.join(TOKENIZERS)}, got {kind!r}")
-    if TOKENIZERS[kind].sized:
-        if vocab_size is None or vocab_size <= SPECIALS:
-            raise ValueError(f"tokenizer {kind!r} needs vocab_size > {SPECIALS}, got {vocab_size}")
-    elif vocab_size is not None:
-        raise ValueError(f"tokenizer {kind!r} finds its own vocab_size: it must be None, got {vocab_size}")
+def check_tokenizer(kind: str, vocab_size: int | None) -> None:
+    """Raises ValueError for an unknown kind, or a vocabulary size that the kind cannot have."""
+    registry.one_of("tokenizer", kind, TOKENIZERS)
+    if not TOKENIZERS[kind].sized:
+        registry.one_of("vocab_size", vocab_size, (None,), f" with tokenizer={kind!r}, which finds its own")
+    elif vocab_size is None or vocab_size <= SPECIALS:
+        raise ValueError(f"vocab_size={vocab_size!r}; allowed with tokenizer={kind!r}: integers from {SPECIALS + 1}")
 
 
-def learn(kind, texts, vocab_size, prefix):
-    """The model of a tokenizer, bytes that `build` takes.
+def learn(kind: str, texts: Callable[[], Iterable[str]], vocab_size: int | None, prefix: bool) -> bytes:
+    """Learns a tokenizer from training texts; returns its model, for `build`.
 
-    A model that takes long to learn is kept in the cache under a hash of the texts and
-    the parameters.
+    Subword models, which take long to learn, are cached under a hash of the texts and the parameters.
 
     Args:
       kind: key of TOKENIZERS.
-      texts: () -> iterator of training texts, in a fixed order.
-      vocab_size: of "bpe" and "unigram", specials included; None for the others.
-      prefix: whether a text begins with a word, so that its first word gets the piece
-        which the word has after a space.
+      texts: () -> iterator over the training texts, in a fixed order.
+      vocab_size: size of a "bpe" or "unigram" vocabulary, specials included; None for the other kinds.
+      prefix: True if every text begins with a word, so that its first word gets the same piece as after a space.
+
+    Returns:
+      The model.
 
     Raises:
       ValueError: the text does not give a vocabulary of this size.
     """
-    check(kind, vocab_size)
+    check_tokenizer(kind, vocab_size)
     if not TOKENIZERS[kind].sized:
         return TOKENIZERS[kind].learn(texts(), vocab_size, prefix)
     digest = hashlib.sha256(repr((kind, vocab_size, prefix)).encode())
     for text in texts():
         encoded = text.encode()
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    stored = cache.arrays(
+    stored = cache.load_or_make(
         f"tokenizer-{kind}-{vocab_size}-{digest.hexdigest()[:16]}",
         lambda: {"model": np.frombuffer(TOKENIZERS[kind].learn(texts(), vocab_size, prefix), np.uint8)},
     )
     return stored["model"].tobytes()
 
 
-def build(kind, model):
-    """The Tokenizer of a model from `learn`."""
+def build(kind: str, model: bytes) -> Tokenizer:
+    """Returns the Tokenizer of a model from `learn`."""
     return TOKENIZERS[kind].build(model)
 
 
-def _learn_char(texts, vocab_size, prefix):
+def _learn_char(texts: Iterable[str], vocab_size: int | None, prefix: bool) -> bytes:
     del vocab_size, prefix
-    seen = set()
+    seen: set[str] = set()
     for text in texts:
         seen.update(text)
     return "".join(sorted(seen)).encode()
 
 
-def _build_char(model):
+def _build_char(model: bytes) -> Tokenizer:
     characters = model.decode()
     points = _code_points(characters)
     table = ["", "", "", UNKNOWN_TEXT, *characters]
     size = len(table)
 
-    def encode(text):
+    def encode(text: str) -> np.ndarray:
         wanted = _code_points(text)
         place = np.searchsorted(points, wanted).clip(max=len(points) - 1)
         return np.where(points[place] == wanted, place + SPECIALS, UNK).astype(np.int32)
 
-    def decode(ids):
+    def decode(ids: Iterable[int]) -> str:
         return "".join(table[i] for i in _ordinary(ids, size))
 
     return Tokenizer(encode, decode, size, _fingerprint("char", model))
 
 
-def _code_points(text):
+def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4"))
 
 
-def _learn_byte(texts, vocab_size, prefix):
+def _learn_byte(texts: Iterable[str], vocab_size: int | None, prefix: bool) -> bytes:
     del texts, vocab_size, prefix
     return bytes(range(256))
 
 
-def _build_byte(model):
+def _build_byte(model: bytes) -> Tokenizer:
     table = [b"", b"", b"", UNKNOWN_TEXT.encode(), *(bytes([byte]) for byte in model)]
     size = len(table)
 
-    def encode(text):
+    def encode(text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + SPECIALS
 
-    def decode(ids):
+    def decode(ids: Iterable[int]) -> str:
         return b"".join(table[i] for i in _ordinary(ids, size)).decode(errors="replace")
 
     return Tokenizer(encode, decode, size, _fingerprint("byte", model))
 
 
-def _pieces(model_type):
-    """The Kind of a SentencePiece model. Text comes back exactly, except that U+2581 becomes a space."""
+def _pieces(model_type: str) -> TokenizerKind:
+    """Returns the kind of a SentencePiece model, which restores text exactly, except that U+2581 becomes a space."""
 
-    def learn_pieces(texts, vocab_size, prefix):
+    def learn_pieces(texts: Iterable[str], vocab_size: int | None, prefix: bool) -> bytes:
         return _train_pieces(model_type, texts, vocab_size, prefix)
 
-    return Kind(learn_pieces, _build_pieces, sized=True)
+    return TokenizerKind(learn_pieces, _build_pieces, sized=True)
 
 
-def _train_pieces(model_type, texts, vocab_size, prefix):
+def _train_pieces(model_type: str, texts: Iterable[str], vocab_size: int | None, prefix: bool) -> bytes:
     import sentencepiece
 
     lines = [
-        line[start : start + _LINE]
+        line[start : start + MAX_LINE]
         for text in texts
         for line in text.split("\n")
-        for start in range(0, len(line), _LINE)
+        for start in range(0, len(line), MAX_LINE)
     ]
     model = io.BytesIO()
     try:
@@ -170,7 +177,7 @@ def _train_pieces(model_type, texts, vocab_size, prefix):
             bos_id=BOS,
             eos_id=EOS,
             unk_id=UNK,
-            **_NAMES,
+            **SPECIAL_NAMES,
             unk_surface=UNKNOWN_TEXT,
             user_defined_symbols=["\n"],
             normalization_rule_name="identity",
@@ -181,39 +188,39 @@ def _train_pieces(model_type, texts, vocab_size, prefix):
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _unreachable(model_type, vocab_size, str(error)) from error
+        raise _unreachable_size(model_type, vocab_size, str(error)) from error
     return model.getvalue()
 
 
-def _unreachable(model_type, vocab_size, message):
+def _unreachable_size(model_type: str, vocab_size: int | None, message: str) -> ValueError:
     if found := re.search(r"set it to a value <= (\d+)", message):
-        bound = f"at most {found[1]}"
+        allowed = f"at most {found[1]}"
     elif found := re.search(r"required_chars\. \d+ vs (\d+)", message):
-        bound = f"at least {found[1]}, its characters"
+        allowed = f"at least {found[1]}, the number of its characters"
     else:
-        bound = f"another ({' '.join(message.split())})"
+        allowed = f"another size ({' '.join(message.split())})"
     return ValueError(
-        f"tokenizer {model_type!r} cannot have vocab_size={vocab_size} on this training text: it must be {bound}"
+        f"vocab_size={vocab_size}; allowed with tokenizer={model_type!r} on this training text: {allowed}"
     )
 
 
-def _build_pieces(model):
+def _build_pieces(model: bytes) -> Tokenizer:
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     size = processor.vocab_size()
 
-    def encode(text):
+    def encode(text: str) -> np.ndarray:
         return np.array(processor.encode(text), np.int32)
 
-    def decode(ids):
+    def decode(ids: Iterable[int]) -> str:
         return processor.decode(_ordinary(ids, size))
 
     return Tokenizer(encode, decode, size, _fingerprint("pieces", model))
 
 
-def _ordinary(ids, size):
-    """The ids before the first EOS without PAD and BOS, as a list; all are checked."""
+def _ordinary(ids: Iterable[int], size: int) -> list[int]:
+    """Checks all ids; returns those before the first EOS without PAD and BOS."""
     ids = np.asarray(ids).reshape(-1)
     outside = ids[(ids < 0) | (ids >= size)]
     if outside.size:
@@ -223,13 +230,13 @@ def _ordinary(ids, size):
     return ids[(ids != PAD) & (ids != BOS)].tolist()
 
 
-def _fingerprint(kind, model):
+def _fingerprint(kind: str, model: bytes) -> str:
     return hashlib.sha256(kind.encode() + b" " + model).hexdigest()[:16]
 
 
-TOKENIZERS = {
-    "char": Kind(_learn_char, _build_char, sized=False),
-    "byte": Kind(_learn_byte, _build_byte, sized=False),
+TOKENIZERS: dict[str, TokenizerKind] = {
+    "char": TokenizerKind(_learn_char, _build_char, sized=False),
+    "byte": TokenizerKind(_learn_byte, _build_byte, sized=False),
     "bpe": _pieces("bpe"),
     "unigram": _pieces("unigram"),
 }

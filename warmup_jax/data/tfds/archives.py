@@ -1,9 +1,10 @@
-"""The published archives of small sets: fetched, checked and read."""
+"""Published archives of small sets: download, verification and reading."""
 
 import gzip
 import hashlib
 import http.client
 import io
+import os
 import pathlib
 import pickle
 import shutil
@@ -11,38 +12,48 @@ import struct
 import tarfile
 import urllib.error
 import urllib.request
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from warmup_jax.data.catalog import Archive
+
 # Seconds without a byte after which a server counts as unreachable.
-_TIMEOUT = 10
+TIMEOUT = 10
+
+FilePath = str | os.PathLike
 
 
-class Contents(NamedTuple):
-    """What an archive holds.
+class ArchiveContents(NamedTuple):
+    """The examples of a set, read from its archives.
 
-    names: {label feature: class names in order}.
-    splits: {TFDS split: {feature: N values}}, images uint8 [N, H, W, C].
+    Attributes:
+      class_names: {label feature: class names in order}.
+      splits: {TFDS split: {feature: N values}}; images are uint8 [N, H, W, C].
     """
 
-    names: dict[str, list[str]]
-    splits: dict[str, dict]
+    class_names: dict[str, list[str]]
+    splits: dict[str, dict[str, Any]]
 
 
-def obtain(archives, given, folder):
-    """Paths of the archives' files, checked against their SHA-256.
+def obtain(archives: Sequence[Archive], given: Sequence[FilePath], folder: FilePath) -> list[pathlib.Path]:
+    """Returns the files of the archives, downloaded if none are given, and verified by their SHA-256.
 
     Args:
-      archives: the Archives wanted.
-      given: files, or folders of files, that the user fetched; none: download.
-      folder: where downloads go.
+      archives: the archives to obtain.
+      given: files that the user fetched, or folders of them; empty: download.
+      folder: folder for downloads.
+
+    Returns:
+      One path for each archive.
 
     Raises:
-      ConnectionError: no download. FileNotFoundError: not among the given ones.
+      ConnectionError: a download failed.
+      FileNotFoundError: an archive is not among the given files.
       ValueError: a file's content is not the published one.
     """
-    paths = []
+    files = []
     for archive in archives:
         name = archive.url.rsplit("/", 1)[1]
         if given:
@@ -52,11 +63,11 @@ def obtain(archives, given, folder):
         found = _sha256(path)
         if found != archive.sha256:
             raise ValueError(f"{path} is not the published {name}: expected SHA-256 {archive.sha256}, found {found}")
-        paths.append(path)
-    return paths
+        files.append(path)
+    return files
 
 
-def _among(given, name, only):
+def _among(given: Sequence[FilePath], name: str, only: bool) -> pathlib.Path:
     for path in map(pathlib.Path, given):
         if path.is_dir() and (path / name).is_file():
             return path / name
@@ -65,29 +76,29 @@ def _among(given, name, only):
     raise FileNotFoundError(f"no {name} among the archives given: {', '.join(map(str, given))}")
 
 
-def _download(url, path, count):
+def _download(url: str, path: pathlib.Path, count: int) -> pathlib.Path:
     print(f"downloading {url}", flush=True)
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, path.open("wb") as file:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
             shutil.copyfileobj(response, file, 1 << 20)
     except (OSError, http.client.HTTPException) as error:
-        what = "it" if count == 1 else f"all {count} files"
+        wanted = "it" if count == 1 else f"all {count} files"
         raise ConnectionError(
-            f"cannot download {url} ({error}): fetch {what} on another machine and pass "
+            f"cannot download {url} ({error}): fetch {wanted} on another machine and pass "
             f"--archive {'FILE' if count == 1 else 'FOLDER'}"
         ) from error
     return path
 
 
-def _sha256(path):
+def _sha256(path: FilePath) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def reachable(url):
-    """Whether a server answers there, in at most about ten seconds."""
+def is_reachable(url: str) -> bool:
+    """Returns True if a server answers at `url` within TIMEOUT seconds."""
     try:
-        urllib.request.urlopen(url, timeout=_TIMEOUT).close()
+        urllib.request.urlopen(url, timeout=TIMEOUT).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -95,38 +106,38 @@ def reachable(url):
     return True
 
 
-def cifar10(paths):
+def read_cifar10(files: Sequence[FilePath]) -> ArchiveContents:
     """Reads cifar-10-python.tar.gz."""
     train = [f"data_batch_{number}" for number in range(1, 6)]
-    files = _pickles(paths[0], "cifar-10-batches-py", [*train, "test_batch", "batches.meta"])
+    members = _pickles(files[0], "cifar-10-batches-py", [*train, "test_batch", "batches.meta"])
     labels = {"label": b"labels"}
-    return Contents(
-        names={"label": _text(files["batches.meta"][b"label_names"])},
+    return ArchiveContents(
+        class_names={"label": _text(members["batches.meta"][b"label_names"])},
         splits={
-            "train": _cifar([files[name] for name in train], "train", labels),
-            "test": _cifar([files["test_batch"]], "test", labels),
+            "train": _cifar([members[name] for name in train], "train", labels),
+            "test": _cifar([members["test_batch"]], "test", labels),
         },
     )
 
 
-def cifar100(paths):
+def read_cifar100(files: Sequence[FilePath]) -> ArchiveContents:
     """Reads cifar-100-python.tar.gz."""
-    files = _pickles(paths[0], "cifar-100-python", ["train", "test", "meta"])
+    members = _pickles(files[0], "cifar-100-python", ["train", "test", "meta"])
     labels = {"label": b"fine_labels", "coarse_label": b"coarse_labels"}
-    return Contents(
-        names={
-            "label": _text(files["meta"][b"fine_label_names"]),
-            "coarse_label": _text(files["meta"][b"coarse_label_names"]),
+    return ArchiveContents(
+        class_names={
+            "label": _text(members["meta"][b"fine_label_names"]),
+            "coarse_label": _text(members["meta"][b"coarse_label_names"]),
         },
-        splits={split: _cifar([files[split]], split, labels) for split in ("train", "test")},
+        splits={split: _cifar([members[split]], split, labels) for split in ("train", "test")},
     )
 
 
-def mnist(paths):
-    """Reads the four idx files of MNIST or of a set in its format."""
-    images, labels, test_images, test_labels = map(_idx, paths)
-    return Contents(
-        names={},
+def read_mnist(files: Sequence[FilePath]) -> ArchiveContents:
+    """Reads the four idx files of MNIST, or of a set in its format."""
+    images, labels, test_images, test_labels = map(_idx, files)
+    return ArchiveContents(
+        class_names={},
         splits={
             "train": {"image": images[..., None], "label": labels},
             "test": {"image": test_images[..., None], "label": test_labels},
@@ -134,48 +145,48 @@ def mnist(paths):
     )
 
 
-def multi30k(paths):
-    """Reads the six gzipped files of Multi30k, German and English lines of three splits."""
-    sides = [_lines(path) for path in paths]
+def read_multi30k(files: Sequence[FilePath]) -> ArchiveContents:
+    """Reads the six gzipped files of Multi30k: German and English lines of three splits."""
+    sides = [_lines(file) for file in files]
     splits = {}
     for number, split in enumerate(("train", "validation", "test")):
         german, english = sides[2 * number : 2 * number + 2]
         if len(german) != len(english):
-            raise ValueError(f"{paths[2 * number]} has {len(german)} lines, {paths[2 * number + 1]} has {len(english)}")
+            raise ValueError(f"{files[2 * number]} has {len(german)} lines, {files[2 * number + 1]} has {len(english)}")
         splits[split] = {"de": german, "en": english}
-    return Contents(names={}, splits=splits)
+    return ArchiveContents(class_names={}, splits=splits)
 
 
-def _lines(path):
-    # Not splitlines, which also splits at characters that may stand in a sentence.
-    with gzip.open(path) as file:
-        return [line.strip() for line in file.read().decode().removesuffix("\n").split("\n")]
+def _lines(file: FilePath) -> list[str]:
+    # Not splitlines, which also splits at characters that occur inside a sentence, such as U+2028.
+    with gzip.open(file) as opened:
+        return [line.strip() for line in opened.read().decode().removesuffix("\n").split("\n")]
 
 
-def tiny_shakespeare(paths):
-    """Reads input.txt; 90 % of its characters are for training, 5 % for validation, the rest for the test."""
-    text = pathlib.Path(paths[0]).read_bytes().decode()
+def read_tiny_shakespeare(files: Sequence[FilePath]) -> ArchiveContents:
+    """Reads input.txt: the first 90 % of its characters for training, 5 % for validation, the rest for the test."""
+    text = pathlib.Path(files[0]).read_bytes().decode()
     first = int(len(text) * 0.9)
     second = first + int((len(text) - first) * 0.5)
     parts = {"train": text[:first], "validation": text[first:second], "test": text[second:]}
-    return Contents(names={}, splits={split: {"text": [part]} for split, part in parts.items()})
+    return ArchiveContents(class_names={}, splits={split: {"text": [part]} for split, part in parts.items()})
 
 
-FORMATS = {
-    "cifar10": cifar10,
-    "cifar100": cifar100,
-    "mnist": mnist,
-    "fashion_mnist": mnist,
-    "multi30k_translate/de-en": multi30k,
-    "tiny_shakespeare": tiny_shakespeare,
+READERS: dict[str, Callable[[Sequence[FilePath]], ArchiveContents]] = {
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "mnist": read_mnist,
+    "fashion_mnist": read_mnist,
+    "multi30k_translate/de-en": read_multi30k,
+    "tiny_shakespeare": read_tiny_shakespeare,
 }
 
 
-def _text(names):
+def _text(names: Sequence[bytes]) -> list[str]:
     return [name.decode("ascii") for name in names]
 
 
-def _cifar(batches, split, labels):
+def _cifar(batches: Sequence[Mapping], split: str, labels: Mapping[str, bytes]) -> dict[str, Any]:
     pixels = np.concatenate([batch[b"data"] for batch in batches])
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072:
         raise ValueError(f"CIFAR pixels must be uint8 [N, 3072], got {pixels.dtype} {pixels.shape}")
@@ -190,50 +201,57 @@ def _cifar(batches, split, labels):
     }
 
 
-def _pickles(path, folder, names):
-    """The named members of a tar file, unpickled in one pass and never extracted."""
+def _pickles(file: FilePath, folder: str, names: Sequence[str]) -> dict[str, Any]:
+    """Unpickles the named members of a tar file in one pass, without extracting them to disk."""
     wanted = {f"{folder}/{name}": name for name in names}
     found = {}
-    with tarfile.open(path, "r|gz") as tar:
+    with tarfile.open(file, "r|gz") as tar:
         for member in tar:
-            if member.name in wanted and member.isfile():
-                found[wanted[member.name]] = unpickle(tar.extractfile(member).read())
+            content = tar.extractfile(member) if member.name in wanted and member.isfile() else None
+            if content is not None:
+                found[wanted[member.name]] = unpickle(content.read())
     if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}")
+        raise ValueError(f"{file} lacks {', '.join(missing)}")
     return found
 
 
-def unpickle(data):
-    """Reads a Python 2 pickle of plain values and numpy arrays, and nothing else.
+def unpickle(data: bytes) -> Any:
+    """Reads a Python 2 pickle that holds plain values and numpy arrays alone.
+
+    Args:
+      data: content of the pickle.
+
+    Returns:
+      The unpickled value; Python 2 strings as bytes.
 
     Raises:
-      pickle.UnpicklingError: the pickle asks for any other class or function.
+      pickle.UnpicklingError: the pickle refers to any other class or function.
     """
     return _Unpickler(io.BytesIO(data), encoding="bytes").load()
 
 
 class _Unpickler(pickle.Unpickler):
-    # An ordinary Unpickler imports and calls whatever the file names: a stranger's
-    # program. These three rebuild arrays.
-    _ALLOWED = {
+    # An ordinary Unpickler imports and calls whatever function the file names, and so runs code of the file's author.
+    # These three functions rebuild arrays.
+    ALLOWED: dict[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }
 
-    def find_class(self, module, name):
-        if (module, name) not in self._ALLOWED:
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"refusing to unpickle {module}.{name}")
-        return self._ALLOWED[module, name]
+        return self.ALLOWED[module, name]
 
 
-def _idx(path):
-    """One gzipped idx file of bytes -> uint8 array."""
-    with gzip.open(path) as file:
-        data = file.read()
+def _idx(file: FilePath) -> np.ndarray:
+    """Reads one gzipped idx file of bytes as a uint8 array."""
+    with gzip.open(file) as opened:
+        data = opened.read()
     zero, kind, rank = struct.unpack(">HBB", data[:4])
     if zero != 0 or kind != 8:
-        raise ValueError(f"{path} is not an idx file of bytes")
+        raise ValueError(f"{file} is not an idx file of bytes")
     shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)

@@ -1,76 +1,71 @@
-"""Prepared TFDS sets on disk: DATA_DIR/NAME[/CONFIG]/VERSION/dataset_info.json."""
+"""Locations of prepared TFDS sets: DATA_DIR/NAME[/CONFIG]/VERSION/dataset_info.json."""
 
-import difflib
 import os
 import pathlib
 import re
 
+from warmup_jax import registry
 from warmup_jax.data.catalog import DATASETS
 
-_NAME = re.compile(r"(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?")
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
+NAME = re.compile(r"(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?")
+VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-def root(data_dir=None):
-    """The folder that holds the sets; TFDS's own default where none is given."""
+def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """Returns the folder of prepared sets: `data_dir`, else $TFDS_DATA_DIR, else TFDS's own default."""
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return pathlib.Path(data_dir).expanduser()
 
 
-def parse(name):
-    """ "NAME[/CONFIG][:VERSION]" -> ("NAME[/CONFIG]", version or None)."""
-    match = _NAME.fullmatch(name)
+def parse_name(name: str) -> tuple[str, str | None]:
+    """Splits "NAME[/CONFIG][:VERSION]" into "NAME[/CONFIG]" and the version or None."""
+    match = NAME.fullmatch(name)
     if not match or ".." in name:
-        raise ValueError(f"a data set is named NAME[/CONFIG][:VERSION], got {name!r}")
+        raise ValueError(f"name={name!r}; allowed: NAME[/CONFIG][:VERSION], as in cifar10")
     return match[1], match[2]
 
 
-def versions(folder):
-    """Complete version folders in a set's folder, newest first."""
+def versions(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Lists the complete version folders in a set's folder, newest first."""
     if not folder.is_dir():
         return []
     found = [
-        path for path in folder.iterdir() if _VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
+        path for path in folder.iterdir() if VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
     ]
     return sorted(found, key=lambda path: tuple(map(int, path.name.split("."))), reverse=True)
 
 
-def prepared(data_dir=None):
-    """All sets on disk: {"NAME[/CONFIG]": newest version folder}."""
+def prepared_sets(data_dir: str | os.PathLike | None = None) -> dict[str, pathlib.Path]:
+    """Lists all sets on disk: {"NAME[/CONFIG]": newest version folder}."""
     top = root(data_dir)
     if not top.is_dir():
         return {}
     folders = [path for pattern in ("*", "*/*") for path in top.glob(pattern) if path.is_dir()]
     found = {path.relative_to(top).as_posix(): versions(path) for path in sorted(folders)}
-    return {name: paths[0] for name, paths in found.items() if paths}
+    return {name: complete[0] for name, complete in found.items() if complete}
 
 
-def find(name, data_dir=None):
-    """The version folder of a set, the newest unless the name gives a version, or None."""
-    plain, version = parse(name)
+def find_version(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path | None:
+    """Returns the version folder of a set: the version in the name, else the newest; None if it is not there."""
+    plain, version = parse_name(name)
     for path in versions(root(data_dir) / plain):
         if version in (None, path.name):
             return path
     return None
 
 
-def missing(name, data_dir=None):
-    """The FileNotFoundError for a set that find does not find."""
-    plain, _ = parse(name)
-    on_disk = prepared(data_dir)
+def not_found(name: str, data_dir: str | os.PathLike | None = None) -> FileNotFoundError:
+    """Returns the error for a set that is not on disk, with the command that prepares it."""
+    plain, _ = parse_name(name)
+    on_disk = prepared_sets(data_dir)
     command = f"python -m warmup_jax.data prepare {name}"
     command += f" --data_dir={data_dir}" if data_dir else ""
-    known = sorted(DATASETS.keys() | on_disk.keys())
-    there = ", ".join(f"{key}:{path.name}" for key, path in on_disk.items())
-    lies_there = f"there: {there or 'no prepared set'}"
+    present = ", ".join(f"{key}:{path.name}" for key, path in on_disk.items()) or "no prepared set"
     if plain in DATASETS or plain in on_disk:
         return FileNotFoundError(
-            f"data set {name!r} is not in {root(data_dir)} ({lies_there}); prepare it with `{command}`"
+            f"data set {name!r} is not in {root(data_dir)} (there: {present}); prepare it with `{command}`"
         )
-    close = difflib.get_close_matches(plain, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    unknown = registry.unknown("data set", plain, DATASETS.keys() | on_disk.keys())
     return FileNotFoundError(
-        f"unknown data set {name!r}: {hint}known sets: {', '.join(DATASETS)}; "
-        f"not in {root(data_dir)} either ({lies_there}); "
-        f"if TFDS has it, prepare it with `{command}`"
+        f"{unknown}; not in {root(data_dir)} either (there: {present}); if TFDS has it, prepare it with `{command}`"
     )

@@ -1,53 +1,68 @@
-"""Writing a TFDS array_record set to disk without TensorFlow."""
+"""Preparation of TFDS sets on disk, as array_record and without TensorFlow."""
 
 import difflib
+import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Sequence
 
-from warmup_jax.data.catalog import DATASETS
+from warmup_jax.data.catalog import DATASETS, Archive
 from warmup_jax.data.tfds import archives, builders, paths
 
-# Where TFDS keeps its metadata: no answer from here means no preparation by TFDS.
-_TFDS_HOST = "https://storage.googleapis.com"
+# Server of TFDS's metadata: if it does not answer, TFDS cannot prepare anything.
+TFDS_HOST = "https://storage.googleapis.com"
 
 
-def prepare(name, *, data_dir=None, given=(), published=None):
-    """Prepares a set unless it is on disk; readable by this package and by tfds.data_source.
+def prepare(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    given: Sequence[str | os.PathLike] = (),
+    published: Sequence[Archive] | None = None,
+) -> tuple[pathlib.Path, bool]:
+    """Prepares a set unless it is on disk; both this package and `tfds.data_source` can read the result.
 
     Args:
-      name: TFDS name. Sets of which we know the archives are read by our own code;
-        others are left to TFDS, which may need TensorFlow.
+      name: TFDS name. This package reads the archives of the sets in `archives.READERS` itself; TFDS prepares the
+        others, and may need TensorFlow for it.
       data_dir: folder of prepared sets; None: TFDS's default.
-      given: archive files or folders of them, fetched by the user; empty: download.
+      given: archive files that the user fetched, or folders of them; empty: download.
       published: the Archives to expect; None: those in DATASETS.
 
     Returns:
-      (version folder, whether it was written now).
+      The version folder, and True if this call wrote it.
 
     Raises:
-      ConnectionError, FileNotFoundError, ValueError: with a one-line message; nothing is
-        left in data_dir.
+      ConnectionError: a server does not answer.
+      FileNotFoundError: an archive is not among the given files.
+      ValueError: the set cannot be prepared, or an archive is not the published one. The message has one line. Nothing
+        is left in data_dir after an error.
     """
-    plain, version = paths.parse(name)
-    folder = paths.find(name, data_dir)
+    plain, version = paths.parse_name(name)
+    folder = paths.find_version(name, data_dir)
     if folder is not None:
         return folder, False
     if plain in DATASETS and DATASETS[plain].package:
         raise ValueError(f"{plain!r} comes with {DATASETS[plain].package}: there is nothing to prepare")
-    if plain in archives.FORMATS:
-        published = published or DATASETS[plain].archives
-        return _from_archives(plain, version, data_dir, given, published), True
+    if plain in archives.READERS:
+        return _from_archives(plain, version, data_dir, given, published or DATASETS[plain].archives), True
     return _by_tfds(name, data_dir, given), True
 
 
-def _from_archives(name, version, data_dir, given, published):
-    theirs = builders.find(name)
-    if version not in (None, str(theirs.VERSION)):
-        raise ValueError(f"the version of {name!r} that can be prepared is {theirs.VERSION}, got {version}")
+def _from_archives(
+    name: str,
+    version: str | None,
+    data_dir: str | os.PathLike | None,
+    given: Sequence[str | os.PathLike],
+    published: Sequence[Archive],
+) -> pathlib.Path:
+    base = builders.builder_class(name)
+    if version not in (None, str(base.VERSION)):
+        raise ValueError(f"the version of {name!r} that can be prepared is {base.VERSION}, got {version}")
     with tempfile.TemporaryDirectory() as downloads:
-        obtained = archives.obtain(published, given, downloads)
-        builder = builders.filled(theirs, archives.FORMATS[name](obtained))(
+        files = archives.obtain(published, given, downloads)
+        builder = builders.with_contents(base, archives.READERS[name](files))(
             data_dir=str(paths.root(data_dir)), file_format="array_record"
         )
         # TFDS writes to a folder of another name and renames it at the end.
@@ -55,18 +70,19 @@ def _from_archives(name, version, data_dir, given, published):
     return pathlib.Path(builder.data_dir)
 
 
-def _by_tfds(name, data_dir, given):
+def _by_tfds(name: str, data_dir: str | os.PathLike | None, given: Sequence[str | os.PathLike]) -> pathlib.Path:
     import tensorflow_datasets as tfds
 
     if given:
-        raise ValueError(f"--archive is for {', '.join(archives.FORMATS)}; TFDS fetches {name!r} itself")
+        raise ValueError(f"--archive is for {', '.join(archives.READERS)}; TFDS fetches {name!r} itself")
     known = tfds.list_builders(with_community_datasets=False)
     if re.split("[/:]", name)[0] not in known:
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"; near it: {', '.join(close)}" if close else ""
+        # Not registry.unknown, which would list the hundreds of names that TFDS has.
+        nearest = difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
         raise ValueError(f"TFDS has no data set {name!r}{hint}")
-    if not archives.reachable(_TFDS_HOST):
-        raise ConnectionError(f"cannot prepare {name!r}: {_TFDS_HOST} does not answer")
+    if not archives.is_reachable(TFDS_HOST):
+        raise ConnectionError(f"cannot prepare {name!r}: {TFDS_HOST} does not answer")
     try:
         builder = tfds.builder(name, data_dir=str(paths.root(data_dir)), file_format="array_record")
         builder.download_and_prepare()

@@ -1,24 +1,30 @@
-"""Reading the records of a prepared TFDS split: bytes on disk -> values."""
+"""Random access to the records of a prepared TFDS split."""
 
 import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 
-def columns(folder, split, indices, features):
-    """The values of features in some records.
+def read_columns(
+    folder: str, split: str, indices: Iterable[int] | np.ndarray, features: Sequence[str]
+) -> list[list[Any]]:
+    """Reads the values of some features from some records.
 
     Args:
-      folder: the version folder. split: TFDS name.
-      indices: [B].
-      features: names, as in tfds.Prepared.
+      folder: version folder of the set.
+      split: TFDS name of the split.
+      indices: [B], record numbers.
+      features: feature names, as in `reader.PreparedSet`.
 
     Returns:
-      For each feature a list [B] of what the records hold: bytes, or a number.
+      A list [B] for each feature, of the values that the records hold: bytes or numbers.
     """
-    # The record is parsed here, not by TFDS's features, which take longer for it than
-    # Pillow takes to decode a 32x32 image.
+    # Parses the record here: TFDS's features take longer for it than Pillow takes to decode a 32x32 image.
     from tensorflow_datasets.proto import tf_example_pb2
 
-    found = [[] for _ in features]
+    found: list[list[Any]] = [[] for _ in features]
     for record in _records(folder, split).__getitems__([int(i) for i in indices]):
         feature = tf_example_pb2.Example.FromString(record).features.feature
         for values, name in zip(found, features):
@@ -28,7 +34,7 @@ def columns(folder, split, indices, features):
 
 
 @functools.lru_cache(maxsize=8)
-def _records(folder, split):
+def _records(folder: str, split: str) -> Any:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(folder)

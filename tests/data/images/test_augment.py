@@ -51,17 +51,17 @@ def test_flip_is_its_definition():
 
 def test_flip_twice_is_the_image():
     image = batch()["image"]
-    middle, all_true = jnp.full(6, augment.PAD), jnp.ones(6, bool)
+    middle, all_true = jnp.full(6, augment.CROP_PADDING), jnp.ones(6, bool)
     once, inside = augment.crop_flip(image, middle, middle, all_true)
     assert inside.all()
     np.testing.assert_array_equal(once, image[:, :, ::-1])
     np.testing.assert_array_equal(augment.crop_flip(once, middle, middle, all_true)[0], image)
 
 
-@pytest.mark.parametrize("augment", augment.AUGMENTS)
-def test_no_augmentation_outside_training(augment):
+@pytest.mark.parametrize("name", augment.AUGMENTS)
+def test_no_augmentation_outside_training(name):
     examples = batch()
-    got = augment.preparation(MEAN, STD, augment)(examples, jax.random.key(0), False)
+    got = augment.preparation(MEAN, STD, name)(examples, jax.random.key(0), False)
     np.testing.assert_allclose(got["inputs"], normalised(examples["image"]), atol=1e-5)
     np.testing.assert_array_equal(got["labels"], examples["label"])
 
@@ -96,7 +96,7 @@ def test_jit_compiles_once_for_all_keys():
     assert compiled._cache_size() == 1
 
 
-def test_moments_are_numpys_and_use_10000_examples():
+def test_moments_are_those_of_the_first_10000_examples():
     image = np.random.default_rng(0).integers(0, 256, (10_300, 2, 2, 3), dtype=np.uint8)
     image[..., 1] = 7
     mean, std = augment.moments(lambda index: {"image": image[index]}, len(image))
@@ -107,5 +107,5 @@ def test_moments_are_numpys_and_use_10000_examples():
 
 
 def test_unknown_augment():
-    with pytest.raises(ValueError, match="crop_flip.*'cutout'"):
+    with pytest.raises(ValueError, match="augment='cutout'; allowed: 'none', 'flip', 'crop_flip'"):
         augment.preparation(MEAN, STD, "cutout")

@@ -101,8 +101,8 @@ def test_subwords_of_a_text_join(write_documents, array_cache, tokenizer, size):
     assert dataset.facts["unknown_tokens"] == 0
 
 
-def test_learning_from_a_part_of_a_text_is_said(write_documents, array_cache, monkeypatch):
-    monkeypatch.setattr(data.text.language_model, "_LEARN", 12)
+def test_learning_from_a_part_of_a_text_is_logged(write_documents, array_cache, monkeypatch):
+    monkeypatch.setattr(data.text.language_model, "LEARNED_CHARACTERS", 12)
     dataset = load(write_documents(["abcd efg"] * 4, ["abcdefg"]), tokenizer="bpe", vocab_size=16)
     assert dataset.facts["learned_from_characters"] == 16
 
@@ -125,12 +125,12 @@ def test_a_text_that_is_too_short(write_documents, array_cache, train, test, mes
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"length": 0}, "length must be >= 1, got 0"),
-        ({"prompt_length": 0}, "prompt_length must be >= 1, got 0"),
+        ({"length": 0}, "length=0; allowed: integers from 1"),
+        ({"prompt_length": 0}, "prompt_length=0; allowed: integers from 1"),
         ({"tokenizer": "words"}, "'words'"),
         ({"packing": "none"}, "task 'text': unknown argument 'packing'"),
         ({"residency": "disk"}, "'disk'"),
-        ({"name": "pydoc", "test_split": "test"}, "test_split must be None for 'pydoc'"),
+        ({"name": "pydoc", "test_split": "test"}, "test_split='test'; allowed for 'pydoc': None"),
     ],
 )
 def test_bad_text_arguments(tmp_path, options, message):

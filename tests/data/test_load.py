@@ -13,10 +13,10 @@ def test_images_are_the_default():
     [
         ({"task": "image", "name": "digits"}, "unknown task 'image'; did you mean 'images'.*images, text, translation"),
         ({"name": "digits", "augments": "flip"}, "task 'images': unknown argument 'augments'; did you mean 'augment'"),
-        ({"task": "translation", "name": "digits"}, "'digits' is for the task 'images', got 'translation'"),
-        ({"task": "text", "name": "number_words"}, "'number_words' is for the task 'translation', got 'text'"),
-        ({"name": "multi30k_translate/de-en:1.0.0"}, "is for the task 'translation', got 'images'"),
-        ({"task": "text", "name": "../x"}, "NAME.*'../x'"),
+        ({"task": "translation", "name": "digits"}, "task='translation'; allowed for data set 'digits': 'images'"),
+        ({"task": "text", "name": "number_words"}, "task='text'; allowed for data set 'number_words': 'translation'"),
+        ({"name": "multi30k_translate/de-en:1.0.0"}, "task='images'; allowed for data set .*: 'translation'"),
+        ({"task": "text", "name": "../x"}, "name='../x'; allowed: NAME"),
     ],
 )
 def test_wrong_task_or_argument(options, message):

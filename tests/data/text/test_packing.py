@@ -53,9 +53,9 @@ def test_equal_pairs_need_no_search_of_their_own():
     assert used.tolist() == counts.tolist()
 
 
-def test_one_each():
+def test_one_pair_per_row():
     both = np.array([[3, 1], [2, 4]])
-    layout = packing.one_each(both)
+    layout = packing.one_per_row(both)
     assert [members.tolist() for members in rows_of(layout, both, (4, 4))] == [[0], [1]]
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
-from warmup_jax.data import dataset as dataset_module
 from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, UNK
 
 TRAIN = [("ein Hund", "a dog"), ("zwei Hunde", "two dogs"), ("ja", "yes"), ("nein", "no"), ("da", "there")] * 4
@@ -74,7 +73,7 @@ def test_prepared_batch_by_hand():
         "target_segments": np.array([[1, 1, 2, 2, 2, 0], [0] * 6], np.uint8),
         "weights": np.array([0.5, 1], np.float32),
     }
-    prepare = data.text.translation.prepare
+    prepare = data.text.translation.prepare_rows
     for function in (prepare, jax.jit(prepare, static_argnums=2)):
         got = function(batch, None, True)
         assert got["inputs"]["target"].tolist() == [[BOS, 10, BOS, 11, 12, PAD], [PAD] * 6]
@@ -91,7 +90,7 @@ def test_prepared_batch_by_hand():
     ]
 
 
-def test_what_does_not_fit_is_counted(write_pairs, array_cache):
+def test_pairs_that_do_not_fit_are_counted(write_pairs, array_cache):
     train = [*TRAIN, ("", "nothing"), ("leer", " "), ("lang " * 9, "long"), ("lang", "long " * 9)]
     # Of the test pairs one is empty, one too long on either side, two have a letter that training lacks.
     test = [*TEST, ("  ", "x"), ("zwei Hunde da " * 2, "two"), ("ein", "two dogs " * 3), ("xx", "a"), ("x", "a")]
@@ -160,7 +159,7 @@ def test_languages_and_splits(write_pairs, array_cache):
         assert sorted(pairs_of(load(folder, **options))) == sorted(pairs_of(back))
     assert load(folder, test_split="train").facts["test_pairs"] == 20
     for options, message in (
-        ({"source": "fr"}, "source must be one of.*'pairs', de, en, got 'fr'"),
+        ({"source": "fr"}, "source='fr'; allowed for data set 'pairs': 'de', 'en'"),
         ({"source": "de", "target": "de"}, "two languages, both are 'de'"),
         ({"test_split": "test"}, "split test, has: train, validation"),
     ):
@@ -177,21 +176,21 @@ def test_languages_inside_another_feature(write_set, array_cache):
     folder = write_set(nested, splits, name="nested")
     assert pairs_of(load(folder, name="nested")) == [("ja", "yes")]
     assert pairs_of(load(folder, name="nested", source="en", target="pair/de")) == [("yes", "ja")]
-    with pytest.raises(ValueError, match="source must be one of.*pair/de, pair/en, got 'id'"):
+    with pytest.raises(ValueError, match="source='id'; allowed for data set 'nested': 'pair/de', 'pair/en'"):
         load(folder, name="nested", source="id")
     several = tfds.features.FeaturesDict({"fr": text, "en": text, "de": text})
     splits = {split: [{"de": "ja", "en": "yes", "fr": "oui"}] for split in ("train", "test")}
     folder = write_set(several, splits, name="several")
     assert pairs_of(load(folder, name="several", source="fr", target="en")) == [("oui", "yes")]
     for options, message in (
-        ({}, "source must be one of.*de, en, fr, got None"),
-        ({"source": "fr"}, "target must be one of.*de, en, fr, got None"),
+        ({}, "source=None; allowed .*: 'de', 'en', 'fr'"),
+        ({"source": "fr"}, "target=None; allowed .*: 'de', 'en', 'fr'"),
     ):
         with pytest.raises(ValueError, match=message):
             load(folder, name="several", **options)
 
 
-def test_residencies_agree(write_pairs, array_cache, monkeypatch):
+def test_translation_residencies_agree(write_pairs, array_cache, monkeypatch):
     folder = write_pairs(TRAIN, TEST)
     options = dict(source_length=14, target_length=14)
     resident = load(folder, **options)
@@ -203,12 +202,12 @@ def test_residencies_agree(write_pairs, array_cache, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     ours, theirs = (list(data.eval_batches(d, batch_size=2)) for d in (resident, stream))
     jax.tree.map(np.testing.assert_array_equal, [data.take(resident.test.arrays, batch) for batch in ours], theirs)
-    # What a worker process gets is where the rows lie, not the rows.
+    # A worker process receives the paths of the rows, not the rows.
     sent = pickle.dumps(stream.train)
     assert b"train_source.npy" in sent
     index = np.arange(4)
     jax.tree.map(np.testing.assert_array_equal, pickle.loads(sent).read(index), resident.train.read(index))
-    monkeypatch.setattr(dataset_module, "RESIDENT_BYTES", 10)
+    monkeypatch.setattr("warmup_jax.data.dataset.RESIDENT_BYTES", 10)
     assert load(folder, **options).residency == "stream"
 
 
@@ -220,7 +219,7 @@ def test_rows_are_made_once(write_pairs, array_cache, monkeypatch):
         again = load(folder, tokenizer="bpe", vocab_size=30)
     assert pairs_of(first) == pairs_of(again) and first.facts == again.facts
     assert isinstance(again.train.arrays["source"], np.memmap)
-    # Whatever the rows depend on gives rows of its own.
+    # A change of anything that the rows depend on makes new rows.
     for change in (
         {"packing": "none"},
         {"source_length": 100},
@@ -234,8 +233,8 @@ def test_rows_are_made_once(write_pairs, array_cache, monkeypatch):
         assert len(list(array_cache.iterdir())) > count
 
 
-def test_learning_from_a_part_is_said(write_pairs, array_cache, monkeypatch):
-    monkeypatch.setattr(data.text.translation, "_LEARN", 7)
+def test_learning_from_a_part_is_logged(write_pairs, array_cache, monkeypatch):
+    monkeypatch.setattr(data.text.translation, "LEARNED_PAIRS", 7)
     dataset = load(write_pairs(TRAIN, TEST), tokenizer="bpe", vocab_size=24)
     assert dataset.facts["learned_from_pairs"] == 7 and dataset.facts["train_pairs"] == 20
 
@@ -243,17 +242,17 @@ def test_learning_from_a_part_is_said(write_pairs, array_cache, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"packing": "bucket"}, "pack, none, got 'bucket'"),
-        ({"source_length": 1}, "source_length must be >= 2, got 1"),
-        ({"target_length": 0}, "target_length must be >= 2, got 0"),
-        ({"tokenizer": "word"}, "char, byte, bpe, unigram, got 'word'"),
-        ({"tokenizer": "bpe"}, "needs vocab_size"),
-        ({"vocab_size": 100}, "char.*None, got 100"),
+        ({"packing": "bucket"}, "packing='bucket'; allowed: 'pack', 'none'"),
+        ({"source_length": 1}, "source_length=1; allowed: integers from 2"),
+        ({"target_length": 0}, "target_length=0; allowed: integers from 2"),
+        ({"tokenizer": "word"}, "tokenizer='word'; allowed: 'char', 'byte', 'bpe', 'unigram'"),
+        ({"tokenizer": "bpe"}, "vocab_size=None; allowed with tokenizer='bpe': integers from 5"),
+        ({"vocab_size": 100}, "vocab_size=100; allowed with tokenizer='char'.*: None"),
         ({"residency": "disk"}, "'disk'"),
         ({"workers": -1}, "-1"),
         ({"augment": "flip"}, "task 'translation': unknown argument 'augment'"),
-        ({"name": "number_words", "source": "fr"}, "source.*'number_words', en, de, got 'fr'"),
-        ({"name": "number_words", "test_split": "test"}, "test_split must be None for 'number_words', got 'test'"),
+        ({"name": "number_words", "source": "fr"}, "source='fr'; allowed for data set 'number_words': 'en', 'de'"),
+        ({"name": "number_words", "test_split": "test"}, "test_split='test'; allowed for 'number_words': None"),
     ],
 )
 def test_bad_translation_arguments(tmp_path, options, message):

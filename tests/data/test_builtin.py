@@ -28,7 +28,7 @@ def test_digits_split_is_fixed_and_stratified():
     assert np.all(abs(share - 360 / 1797) < 0.01)
 
 
-def test_digits_are_read_without_scikit_learn_the_second_time(array_cache, monkeypatch):
+def test_digits_are_cached(array_cache, monkeypatch):
     first = data.load(name="digits").train.arrays
     monkeypatch.setattr(builtin, "digits", None)
     for residency in ("device", "stream"):
@@ -40,8 +40,8 @@ def test_digits_are_read_without_scikit_learn_the_second_time(array_cache, monke
 
 def test_digits_constants_are_those_of_the_training_pixels():
     image = data.load(name="digits").train.arrays["image"] / 255
-    known = data.DATASETS["digits"]
-    np.testing.assert_allclose((image.mean(), image.std()), known.mean + known.std, atol=1e-4)
+    info = data.DATASETS["digits"]
+    np.testing.assert_allclose((image.mean(), image.std()), info.mean + info.std, atol=1e-4)
 
 
 def test_digits_residency():
@@ -55,7 +55,7 @@ def test_digits_residency():
 
 
 def test_digits_has_one_size():
-    with pytest.raises(ValueError, match="image_size .*16"):
+    with pytest.raises(ValueError, match="image_size=16; allowed for 'digits': None"):
         data.load(name="digits", image_size=16)
 
 
@@ -66,22 +66,22 @@ def test_numbers_of_training_and_test_are_disjoint_and_of_every_length():
     for part, least in ((train, 10), (test, 0)):
         digits = np.bincount([len(str(n)) for n in part], minlength=7)[1:]
         assert digits[0] == least and (digits[1:] >= 10).all() and (digits[2:] >= 100).all()
-        # Mixed: the first ones are not all of one length.
+        # The first ones are not all of one length.
         assert len({len(str(n)) for n in part[:20]}) > 2
-    # Pinned, because runs are compared by them: raw 64-bit arithmetic, the same everywhere.
+    # Golden: runs of different machines are compared on these numbers.
     assert hashlib.sha256(np.concatenate([train, test]).astype("<i8").tobytes()).hexdigest()[:16] == "d520ea03f060d0ac"
 
 
-def test_number_words_are_num2words_own():
+def test_number_words_are_those_of_num2words():
     num2words = pytest.importorskip("num2words").num2words
-    sets = builtin.number_words()
-    for corpus, values in zip((sets.train, sets.test), builtin.numbers()):
-        assert corpus.size == len(values)
+    corpus = builtin.number_words()
+    for split, values in zip((corpus.train, corpus.test), builtin.numbers()):
+        assert split.size == len(values)
         for i in (0, 1, len(values) - 1):
-            assert corpus.read(i, i + 1) == [tuple(num2words(int(values[i]), lang=lang) for lang in ("en", "de"))]
-    words = repr(sets.test.read(0, 500) + sets.train.read(0, 500))
+            assert split.read(i, i + 1) == [tuple(num2words(int(values[i]), lang=lang) for lang in ("en", "de"))]
+    words = repr(corpus.test.read(0, 500) + corpus.train.read(0, 500))
     assert hashlib.sha256(words.encode()).hexdigest()[:16] == "9b0642487d360bde"
-    assert builtin.number_words().train.read(0, 20_000) == sets.train.read(0, 20_000)
+    assert builtin.number_words().train.read(0, 20_000) == corpus.train.read(0, 20_000)
 
 
 def test_number_words_as_a_set():
@@ -111,9 +111,9 @@ def test_without_the_package_of_a_set(task, name, package, monkeypatch):
 def test_pydoc_is_the_documentation_of_this_python():
     from pydoc_data.topics import topics
 
-    sets = builtin.pydoc()
-    texts = [text for corpus in (sets.train, sets.test) for (text,) in corpus.read(0, corpus.size)]
-    assert texts == [topics[name] for name in sorted(topics)] and sets.test.size == len(texts) // 10
+    corpus = builtin.pydoc()
+    texts = [text for split in (corpus.train, corpus.test) for (text,) in split.read(0, split.size)]
+    assert texts == [topics[name] for name in sorted(topics)] and corpus.test.size == len(texts) // 10
     dataset = data.load(task="text", name="pydoc", length=64)
     assert dataset.facts["train_rows"] > 5000 and dataset.num_classes > 90
     window = dataset.texts.decode(dataset.train.arrays["tokens"][0])

@@ -23,7 +23,7 @@ ENGLISH = {
 
 
 def write_archives(folder, english=ENGLISH):
-    """The six files in the true format, and what is published of them."""
+    """Writes the six files in their real format; returns the Archives that describe them."""
     folder.mkdir()
     published = []
     for split in GERMAN:
@@ -83,28 +83,28 @@ def test_tiny_shakespeare_reads_back(tmp_path, array_cache):
 
 @pytest.mark.parametrize("name, count", [("multi30k_translate/de-en", 6), ("tiny_shakespeare", 1)])
 def test_mistakes_with_text_archives(tmp_path, capsys, name, count):
-    known = data.DATASETS[name].archives
-    assert len(known) == count and len({archive.sha256 for archive in known}) == count
+    expected = data.DATASETS[name].archives
+    assert len(expected) == count and len({archive.sha256 for archive in expected}) == count
     files = tmp_path / "files"
     files.mkdir()
     for arguments, message in (
-        (["--archive", str(files)], known[0].url.rsplit("/", 1)[1]),
+        (["--archive", str(files)], expected[0].url.rsplit("/", 1)[1]),
         (["--archive", str(tmp_path / "absent")], "absent"),
     ):
         assert command.main(["prepare", name, *arguments, f"--data_dir={tmp_path}"]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and message in error
-    for archive in known:
+    for archive in expected:
         (files / archive.url.rsplit("/", 1)[1]).write_bytes(b"another file")
     assert command.main(["prepare", name, "--archive", str(files), f"--data_dir={tmp_path}"]) == 2
-    assert f"expected SHA-256 {known[0].sha256}" in capsys.readouterr().err
+    assert f"expected SHA-256 {expected[0].sha256}" in capsys.readouterr().err
     assert command.main(["prepare", f"{name}:3.1.4", f"--data_dir={tmp_path}"]) == 2
     assert "1.0.0, got 3.1.4" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["files"]
 
 
 @pytest.mark.parametrize("name, package", [("number_words", "num2words"), ("pydoc", "Python")])
-def test_embedded_texts_need_no_preparation(tmp_path, capsys, name, package):
+def test_builtin_texts_need_no_preparation(tmp_path, capsys, name, package):
     assert command.main(["prepare", name, f"--data_dir={tmp_path}"]) == 2
     assert f"'{name}' comes with {package}: there is nothing to prepare" in capsys.readouterr().err
     assert command.main(["list", f"--data_dir={tmp_path}"]) == 0
@@ -112,6 +112,6 @@ def test_embedded_texts_need_no_preparation(tmp_path, capsys, name, package):
     assert f"comes with {package}" in line and data.DATASETS[name].task in line
 
 
-def test_every_format_is_of_a_known_set():
-    assert set(archives.FORMATS) == {name for name, known in data.DATASETS.items() if known.archives}
-    assert {known.task for known in data.DATASETS.values()} == set(data.TASKS)
+def test_every_archive_has_a_reader():
+    assert set(archives.READERS) == {name for name, info in data.DATASETS.items() if info.archives}
+    assert {info.task for info in data.DATASETS.values()} == set(data.TASKS)

@@ -176,7 +176,7 @@ def test_hostile_pickle_is_refused(tmp_path, monkeypatch, protocol):
 
 
 def test_numpy_functions_are_refused():
-    # Names that pass for numpy's: only the three that rebuild arrays may run.
+    # Only the three numpy functions that rebuild arrays may run.
     for name in (b"numpy\nload", b"numpy.core.multiarray\nfromfile", b"builtins\neval"):
         with pytest.raises(pickle.UnpicklingError, match="refusing"):
             archives.unpickle(b"\x80\x02c" + name + b"\n.")
@@ -186,8 +186,8 @@ def test_hostile_archive_is_refused_on_the_command_line(tmp_path, monkeypatch, c
     path = tmp_path / "cifar-10-python.tar.gz"
     content = pickle.dumps(_Hostile(), 2)
     archive = write_tar(path, {"cifar-10-batches-py/data_batch_1": content})
-    known = data.DATASETS["cifar10"]._replace(archives=(archive,))
-    monkeypatch.setitem(data.DATASETS, "cifar10", known)
+    info = data.DATASETS["cifar10"]._replace(archives=(archive,))
+    monkeypatch.setitem(data.DATASETS, "cifar10", info)
     monkeypatch.chdir(tmp_path)
     status = command.main(["prepare", "cifar10", "--archive", str(path), "--data_dir=."])
     assert status == 2 and "refusing to unpickle" in capsys.readouterr().err
@@ -243,9 +243,9 @@ def test_download_is_checked_and_used(tmp_path):
     [
         (["prepare", "digits"], "nothing to prepare"),
         (["prepare", "cifar10:1.0.0"], "3.0.2, got 1.0.0"),
-        (["prepare", "../cifar10"], "NAME"),
+        (["prepare", "../cifar10"], "name='../cifar10'; allowed: NAME"),
         (["prepare", "cifar10", "--archive", "absent.tar.gz"], "absent.tar.gz"),
-        (["prepare", "cifar11"], "near it: cifar10"),
+        (["prepare", "cifar11"], "did you mean 'cifar10'"),
         (["prepare", "svhn_cropped", "--archive", "x"], "--archive is for"),
     ],
 )
@@ -261,7 +261,9 @@ def test_killed_preparation_leaves_no_set(tmp_path, assert_same_set):
     archive, image, label = cifar10_archive(path)
     program = f"""
 import os, signal
-from warmup_jax.data import builders, known, prepare
+from warmup_jax.data.catalog import Archive
+from warmup_jax.data.tfds import builders
+from warmup_jax.data.tfds.prepare import prepare
 encode, calls = builders._png, []
 def killed(pixels):
     calls.append(1)
@@ -269,12 +271,12 @@ def killed(pixels):
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(pixels)
 builders._png = killed
-published = (known.Archive(*{tuple(archive)!r}),)
-prepare.prepare("cifar10", data_dir={str(tmp_path)!r}, given=[{str(path)!r}], published=published)
+published = (Archive(*{tuple(archive)!r}),)
+prepare("cifar10", data_dir={str(tmp_path)!r}, given=[{str(path)!r}], published=published)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
-    assert paths.find("cifar10", tmp_path) is None and not paths.prepared(tmp_path)
+    assert paths.find_version("cifar10", tmp_path) is None and not paths.prepared_sets(tmp_path)
     prepare("cifar10", data_dir=tmp_path, given=[path], published=(archive,))
     assert_same_set(data.load(name="cifar10", data_dir=tmp_path).train, image[:60], label[:60])
 
