@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from toysets import REAL
+from toysets import prepared_folder
 
 from configs import lm_warmup, resnet_warmup, transformer_warmup
 from warmup_jax.training import experiment, program
@@ -112,15 +112,13 @@ def test_options_of_compilation_reach_the_programs(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "family, arg, name",
     [
-        (transformer_warmup, "multi30k,smoke", "multi30k_translate"),
+        (transformer_warmup, "multi30k,smoke", "multi30k_translate/de-en"),
         (lm_warmup, "shakespeare,smoke", "tiny_shakespeare"),
     ],
 )
 def test_prepared_texts_are_trained_on(family, arg, name, array_cache, tmp_path):
-    if not (REAL / name).is_dir():
-        pytest.skip(f"no prepared {name} in {REAL}")
     config = family.get_config(arg).to_dict()
-    config["dataset"]["data_dir"] = str(REAL)
+    config["dataset"]["data_dir"] = str(prepared_folder(name))
     summary = experiment.run(config, tmp_path / "run")
     assert summary["runs"][0]["steps"] == 4 and np.isfinite(summary["runs"][0]["final"]["eval/loss"])
     assert summary["data"]["padding_share"] < 0.15

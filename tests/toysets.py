@@ -1,46 +1,48 @@
-"""Small data sets that the tests write, and where the real one may be."""
+"""Small data sets that the tests write, and the real ones that they read if present."""
 
 import io
-import pathlib
+import os
 
 import numpy as np
 import pytest
 
-# Where the full sets lie beside a checkout that has them.
-REAL = pathlib.Path(__file__).parents[1] / "../shared/data/tfds"
-
 
 @pytest.fixture
 def array_cache(tmp_path, monkeypatch):
-    """An array cache of the test's own."""
+    """Gives the test an array cache of its own; returns its folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "warmup_jax" / "arrays"
 
 
-def _real(name):
-    if not (REAL / name).is_dir():
-        pytest.skip(f"no prepared {name} in {REAL}")
-    return REAL
+def prepared_folder(name):
+    """Returns the folder that holds a real set: $WARMUP_JAX_TEST_DATA, else TFDS's own; skips the test without it."""
+    from warmup_jax.data.tfds import paths
+
+    folder = paths.root(os.environ.get("WARMUP_JAX_TEST_DATA"))
+    version = paths.find_version(name, folder)
+    if version is None or not any("array_record" in path.name for path in version.iterdir()):
+        pytest.skip(f"no {name} as array_record in {folder}: set WARMUP_JAX_TEST_DATA to a folder of prepared sets")
+    return folder
 
 
 @pytest.fixture
 def real_cifar10():
-    return _real("cifar10")
+    return prepared_folder("cifar10")
 
 
 @pytest.fixture
 def real_multi30k():
-    return _real("multi30k_translate/de-en")
+    return prepared_folder("multi30k_translate/de-en")
 
 
 @pytest.fixture
 def real_tiny_shakespeare():
-    return _real("tiny_shakespeare")
+    return prepared_folder("tiny_shakespeare")
 
 
 @pytest.fixture
 def write_pairs(write_set):
-    """Writes a translation set from [(German, English)] to train and to test on; returns the folder."""
+    """Writes a translation set from training and test pairs [(German, English)]; returns the folder."""
     import tensorflow_datasets as tfds
 
     def write(train, test, features=None, last="test", **options):
@@ -56,7 +58,7 @@ def write_pairs(write_set):
 
 @pytest.fixture
 def write_documents(write_set):
-    """Writes a text set from lists of documents to train and to test on; returns the folder."""
+    """Writes a text set from lists of training and test documents; returns the folder."""
     import tensorflow_datasets as tfds
 
     def write(train, test):
@@ -68,7 +70,7 @@ def write_documents(write_set):
 
 @pytest.fixture
 def write_set(tmp_path):
-    """A function that writes a small TFDS set to a folder and returns the folder."""
+    """Writes a small TFDS set; returns the folder."""
     tfds = pytest.importorskip("tensorflow_datasets")
 
     def write(features, splits, name="toy", config=None, version="1.0.0", **info):
@@ -94,7 +96,7 @@ def write_set(tmp_path):
 
 @pytest.fixture
 def encode():
-    """Pixels [H, W, C] -> PNG bytes."""
+    """Encodes pixels [H, W, C] as PNG bytes."""
     from PIL import Image
 
     def png(pixels):
@@ -107,7 +109,7 @@ def encode():
 
 @pytest.fixture
 def assert_same_set():
-    """Compares a split with images and labels, whatever the order on disk."""
+    """Compares a split with images and labels, in any order."""
 
     def rows(image, label):
         order = np.lexsort(np.reshape(image, (len(image), -1)).T)
@@ -124,7 +126,7 @@ def assert_same_set():
 
 @pytest.fixture
 def write_toy(write_set, encode):
-    """Writes a set with unusual feature names; returns the folder and its pixels, labels."""
+    """Writes a set with unusual feature names; returns the folder, and pixels and labels by split."""
     import tensorflow_datasets as tfds
 
     def write(shape=(6, 5, 3), sizes=(23, 9), last="test", **options):

@@ -63,6 +63,7 @@ def test_resuming_continues_the_sequence():
         assert list(data.train_batches(dataset, seed=0, batch_size=64, start=30, stop=30)) == []
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_batches():
     alone, shared = (data.load(name="digits", residency="stream", workers=workers) for workers in (0, 2))
     options = dict(seed=1, batch_size=200, start=3, stop=12)

@@ -24,36 +24,47 @@ def test_cache_is_written_once_and_used(write_toy, array_cache, monkeypatch, ass
     assert isinstance(dataset.train.arrays["image"], np.memmap)
 
 
-def damage(path, how):
-    content = bytearray(path.read_bytes())
-    if how == "bit":
-        content[-7] ^= 1
-    path.write_bytes({"bit": content, "cut": content[:-50], "empty": b""}[how])
-
-
 class Hostile:
     def __reduce__(self):
         return os.mkdir, ("pwned",)
 
 
-@pytest.mark.parametrize("how", ["bit", "cut", "empty", "gone", "pickle", "other"])
-@pytest.mark.parametrize("file", ["train_image.npy", "test_label.npy", "checksums.json"])
-def test_damaged_cache_is_rebuilt(write_toy, array_cache, tmp_path, monkeypatch, assert_same_set, how, file):
+DAMAGES = {
+    "bit": lambda content: content[:-7] + bytes([content[-7] ^ 1]) + content[-6:],
+    "cut": lambda content: content[:-50],
+    "empty": lambda content: b"",
+    "gone": None,
+    "pickle": lambda content: pickle.dumps(Hostile()),
+    "other": lambda content: b"{}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["image.npy", "checksums.json"])
+def test_damaged_entry_is_made_again(array_cache, tmp_path, monkeypatch, file, damage):
     monkeypatch.chdir(tmp_path)
-    folder, arrays = write_toy()
-    load(folder)
-    [entry] = [path for path in array_cache.iterdir() if "moments" not in path.name]
-    path = entry / file
-    if how == "gone":
-        path.unlink()
-    elif how == "pickle":
-        path.write_bytes(pickle.dumps(Hostile()))
-    elif how == "other":
-        path.write_bytes(b"{}")
-    else:
-        damage(path, how)
-    assert_same_set(load(folder).train, *arrays["train"])
-    assert path.is_file() and cache._load(entry) is not None
+    expected = {"image": np.arange(300, dtype=np.uint8), "label": np.arange(300)}
+    calls = []
+
+    def make():
+        calls.append(1)
+        return expected
+
+    def load_and_compare():
+        for key, array in cache.load_or_make("entry", make).items():
+            np.testing.assert_array_equal(array, expected[key])
+
+    load_and_compare()
+    load_and_compare()
+    assert len(calls) == 1
+    path = array_cache / "entry" / file
+    content = path.read_bytes()
+    path.unlink()
+    if DAMAGES[damage] is not None:
+        path.write_bytes(DAMAGES[damage](content))
+    load_and_compare()
+    load_and_compare()
+    assert len(calls) == 2 and path.read_bytes() == content
     assert not (tmp_path / "pwned").exists()
 
 
@@ -68,7 +79,7 @@ def test_changed_records_are_decoded_again(write_toy, array_cache):
 
 def test_unwritable_cache_warns_and_works(write_toy, tmp_path, monkeypatch, assert_same_set):
     folder, arrays = write_toy()
-    # A file where the folder should be: fails for every user, the superuser included.
+    # A file in place of the folder: writing fails even for the superuser.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot keep decoded data"):
@@ -82,5 +93,5 @@ def test_interrupted_writer_leaves_no_entry(array_cache, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.warns(UserWarning, match="No space left"):
-        cache.arrays("entry", lambda: {"a": np.arange(3)})
+        cache.load_or_make("entry", lambda: {"a": np.arange(3)})
     assert list(array_cache.iterdir()) == []

@@ -53,21 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare_parser = commands.add_parser(
         "prepare",
-        help="write a data set to disk, without TensorFlow",
+        help="download a data set and write it to disk, without TensorFlow",
         description="Downloads a data set, verifies it and writes it to disk in TFDS's format. Sets that the catalog "
         "has no archives for are left to TFDS, which may need TensorFlow.",
     )
-    prepare_parser.add_argument("name", help="NAME[/CONFIG][:VERSION] of the set in TFDS, for example cifar10")
+    prepare_parser.add_argument(
+        "name", metavar="NAME", help="NAME[/CONFIG][:VERSION] of the set in TFDS, for example cifar10"
+    )
     prepare_parser.add_argument(
         "--archive",
         action="append",
         default=[],
+        metavar="PATH",
         help="published file that you have downloaded, or a folder of such files; may be repeated; nothing is "
         "downloaded then",
     )
     for command in (list_parser, prepare_parser):
         command.add_argument(
-            "--data_dir", help="folder of prepared sets (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)"
+            "--data_dir",
+            metavar="FOLDER",
+            help="folder of prepared sets (default: $TFDS_DATA_DIR, else ~/tensorflow_datasets)",
         )
     return parser
 

@@ -21,7 +21,7 @@ def normalised(image):
 
 
 def slow_crop_flip(image, top, left, mirrored):
-    """The definition: normalise, pad, crop, mirror, one image after another."""
+    """Applies the definition to one image after another: normalise, pad, crop, mirror."""
     padded = np.pad(normalised(image), ((0, 0), (4, 4), (4, 4), (0, 0)))
     out = []
     for one, y, x, mirror in zip(padded, top, left, mirrored):

@@ -12,7 +12,7 @@ def lengths(size, limits, seed=0):
 
 
 def rows_of(layout, both, limits):
-    """What a row holds, by the definition: pairs in the order of their segments, one behind another."""
+    """Yields the pairs in each row, and checks that they are contiguous and in the order of their segments."""
     for row in range(layout.rows):
         members = np.flatnonzero(layout.row == row)
         members = members[np.argsort(layout.segment[members])]

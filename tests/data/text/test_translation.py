@@ -21,7 +21,7 @@ def batch_of(dataset, part="train"):
 
 
 def pairs_of(dataset, part="train"):
-    """The sentence pairs that the rows hold, by their segments."""
+    """Decodes the sentence pairs in the rows, by their segments."""
     batch = jax.tree.map(np.asarray, batch_of(dataset, part))
     found = []
     for row in range(len(batch["labels"])):
@@ -272,6 +272,7 @@ def test_text_that_is_not_utf8(write_pairs, array_cache):
         load(folder)
 
 
+@pytest.mark.slow
 def test_multi30k_content(real_multi30k):
     dataset = load(real_multi30k, name="multi30k_translate/de-en", tokenizer="bpe", vocab_size=2000)
     facts = dataset.facts

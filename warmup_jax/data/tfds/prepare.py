@@ -79,7 +79,7 @@ def _by_tfds(name: str, data_dir: str | os.PathLike | None, given: Sequence[str 
     if re.split("[/:]", name)[0] not in known:
         # Not registry.unknown, which would list the hundreds of names that TFDS has.
         nearest = difflib.get_close_matches(name, known, n=3)
-        hint = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+        hint = f"; the nearest names are {', '.join(map(repr, nearest))}" if nearest else ""
         raise ValueError(f"TFDS has no data set {name!r}{hint}")
     if not archives.is_reachable(TFDS_HOST):
         raise ConnectionError(f"cannot prepare {name!r}: {TFDS_HOST} does not answer")
