@@ -26,7 +26,7 @@ def assert_equal(ours, theirs):
 
 
 def test_residencies_give_the_same_training_batches():
-    # 1437 examples: the border of the first epoch lies in step 14, of the second in 28.
+    # 1437 examples: the first epoch ends within step 14, the second within step 28.
     resident, stream = both()
     options = dict(seed=3, batch_size=100, start=12, stop=31)
     first, second = (list(data.train_batches(d, **options)) for d in (resident, stream))
@@ -77,8 +77,8 @@ def test_a_stream_can_be_left_early():
     batches.close()
 
 
-def test_other_keys_than_images():
-    # A text set has other arrays; nothing here may ask for "image".
+def test_batches_of_other_keys_than_image():
+    # Text sets have other arrays; batches.py must not read "image".
     tokens = {"tokens": np.arange(40).reshape(10, 4)}
     for arrays, residency in ((tokens, "device"), (None, "stream")):
         split = data.Split(10, arrays, lambda index: {"tokens": tokens["tokens"][index]})
@@ -110,7 +110,7 @@ def test_bad_arguments_fail_at_the_call():
         data.eval_batches(dataset, batch_size=0)
 
 
-def test_one_training_batch_is_that_of_the_sequence():
+def test_one_training_batch_equals_that_of_the_sequence():
     for dataset in both():
         (expected,) = data.train_batches(dataset, seed=3, batch_size=100, start=20, stop=21)
         assert_equal([data.train_batch(dataset, seed=3, batch_size=100, step=20)], [expected])

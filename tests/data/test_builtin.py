@@ -8,7 +8,7 @@ from warmup_jax import data
 from warmup_jax.data import builtin
 
 
-def test_digits_are_scikit_learns():
+def test_digits_match_scikit_learn():
     datasets = pytest.importorskip("sklearn.datasets")
     images, labels = datasets.load_digits(return_X_y=True)
     expected = np.sort(np.c_[np.round(images * 255 / 16), labels].astype(int), axis=0)
@@ -54,12 +54,12 @@ def test_digits_residency():
         np.testing.assert_array_equal(value, auto.train.arrays[key][index])
 
 
-def test_digits_has_one_size():
+def test_digits_cannot_be_resized():
     with pytest.raises(ValueError, match="image_size=16; allowed for 'digits': None"):
         data.load(name="digits", image_size=16)
 
 
-def test_numbers_of_training_and_test_are_disjoint_and_of_every_length():
+def test_training_and_test_numbers_are_disjoint_and_of_every_length():
     train, test = builtin.numbers()
     assert (len(train), len(test)) == (20_000, 500) == (len(set(train)), len(set(test)))
     assert not set(train) & set(test) and min(train) == 0 and max(train) < 10**6

@@ -1,3 +1,7 @@
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from warmup_jax import data
@@ -30,3 +34,14 @@ def test_a_text_set_that_is_absent(tmp_path):
             data.load(task=task, name=name, data_dir=tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'multi30k_translate/de-en'"):
         data.load(task="translation", name="multi30k_translate", data_dir=tmp_path)
+
+
+def test_import_is_light():
+    program = (
+        "import sys, warmup_jax.data; "
+        "print([m for m in ('tensorflow_datasets', 'grain', 'sklearn', 'PIL', 'sentencepiece', 'num2words') "
+        "if m in sys.modules])"
+    )
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -53,7 +53,7 @@ def test_random_crops_are_a_function_of_seed_and_step(varied):
 
     whole = images(0, 0, 3)
     np.testing.assert_array_equal(images(0, 2, 3)[0], whole[2])
-    # One batch is an epoch here: put back in order, only the crops differ.
+    # A batch is an epoch here: sorted by example, two batches differ in their crops alone.
     order = [np.argsort(data.batch_index(0, step, 12, 12)) for step in range(2)]
     assert not np.array_equal(whole[0][order[0]], whole[1][order[1]])
 

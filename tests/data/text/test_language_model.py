@@ -5,7 +5,7 @@ import pytest
 from warmup_jax import data
 from warmup_jax.data.text.tokenizers import EOS, PAD
 
-# 27 characters; with an end between two of them, 32 tokens.
+# Three documents of 10 characters: 32 tokens with an EOS between two documents.
 TRAIN = ["abcdefghij", "klmnopqrst", "uvwxyz abc"]
 
 
@@ -24,7 +24,7 @@ def test_windows_and_labels(write_documents, array_cache):
     dataset = load(write_documents(TRAIN, ["hello there"]))
     batch = batch_of(dataset)
     assert batch["inputs"].shape == batch["labels"].shape == (3, 8) and dataset.input_shape == (8,)
-    # Documents lie in TFDS's own order; 32 tokens give three windows, whose labels are the next tokens.
+    # TFDS chooses the order of the documents; 32 tokens give three windows, whose labels are the next tokens.
     stream = [*batch["inputs"].reshape(-1), batch["labels"][-1, -1]]
     np.testing.assert_array_equal(batch["labels"].reshape(-1), stream[1:])
     letters = "".join(" abcdefghijklmnopqrstuvwxyz"[i - 4] if i != EOS else "|" for i in stream)
@@ -96,7 +96,7 @@ def test_subwords_of_a_text_join(write_documents, array_cache, tokenizer, size):
     dataset = load(write_documents([lines], [lines]), tokenizer=tokenizer, vocab_size=size)
     windows = batch_of(dataset, "test")["inputs"]
     decode = dataset.texts.decode
-    # No piece loses its space, so windows can be put together again.
+    # Pieces keep their spaces, so decoded windows join to the original text.
     assert "".join(map(decode, windows)).startswith(lines[:-5])
     assert dataset.facts["unknown_tokens"] == 0
 
@@ -138,7 +138,7 @@ def test_bad_text_arguments(tmp_path, options, message):
         load(tmp_path, **options)
 
 
-def test_sets_that_are_no_text(write_pairs):
+def test_set_without_exactly_one_text(write_pairs):
     folder = write_pairs([("a", "b")], [("a", "b")])
     with pytest.raises(ValueError, match="one text feature for language modelling, has 2 among: de, en"):
         load(folder, name="pairs")

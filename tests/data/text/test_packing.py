@@ -25,7 +25,7 @@ def rows_of(layout, both, limits):
 
 @pytest.mark.parametrize("limits", [(40, 40), (64, 32), (256, 256)])
 @pytest.mark.parametrize("size", [1, 2, 500])
-def test_every_pair_lies_once_and_in_its_row(size, limits):
+def test_every_pair_is_placed_once_within_its_row(size, limits):
     both = lengths(size, limits)
     layout = packing.pack(both, limits)
     members = np.concatenate(list(rows_of(layout, both, limits)))
@@ -43,7 +43,7 @@ def test_rows_are_full():
     assert packing.pack(both, (10, 10)).rows == 50
 
 
-def test_equal_pairs_need_no_search_of_their_own():
+def test_equal_pairs_share_one_search():
     # A million pairs of 16 kinds: a search for each would take minutes.
     kinds = np.unique(lengths(16, (64, 64)), axis=1)
     counts = np.full(kinds.shape[1], 62_500)
@@ -60,7 +60,7 @@ def test_one_pair_per_row():
 
 
 def test_fill_by_hand():
-    # Three sentences of 2, 3 and 1 tokens, the last one behind the first.
+    # Three sentences of 2, 3 and 1 tokens; the third follows the first in its row.
     layout = packing.Layout(
         row=np.array([0, 1, 0]), segment=np.array([1, 1, 2]), starts=np.array([[0, 0, 2], [0, 0, 0]]), rows=2
     )
@@ -70,7 +70,7 @@ def test_fill_by_hand():
     assert segments.tolist() == [[1, 1, 2, 0], [1, 1, 1, 0]] and segments.dtype == np.uint8
 
 
-def test_more_segments_than_a_byte_counts():
+def test_more_segments_than_a_byte_holds():
     both = np.ones((2, 700), np.int64)
     layout = packing.pack(both, (600, 600))
     _, segments = packing.fill(np.ones(700, np.uint8), both[0], layout, 0, 600)

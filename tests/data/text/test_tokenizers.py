@@ -60,7 +60,7 @@ def test_unknown_characters_are_unk(kind):
     assert tokenizer.decode(ids) == "the \ufffd dog"
 
 
-def test_bytes_that_are_no_text_are_shown_as_such():
+def test_invalid_utf8_decodes_to_replacement_characters():
     byte = learned("byte")
     assert byte.decode([4 + 97, 4 + 0xC3, UNK, 4 + 98]) == "a\ufffd\ufffdb"
 
@@ -70,7 +70,7 @@ def test_bytes_that_are_no_text_are_shown_as_such():
 def test_ids_outside_the_vocabulary(kind, bad):
     tokenizer = learned(kind)
     bad = tokenizer.vocab_size if bad == "size" else bad
-    # Behind the end too: they show that the ids are another vocabulary's.
+    # Also after EOS: such an id shows that the ids come from another vocabulary.
     with pytest.raises(ValueError, match=f"{bad} .*vocabulary of {tokenizer.vocab_size}"):
         tokenizer.decode([4, EOS, bad])
 
@@ -96,7 +96,7 @@ def test_fingerprints_differ_between_vocabularies():
     assert learned("byte").fingerprint == "9c491fb85cf90e94"
 
 
-def test_cached_model_stands_for_text_and_parameters(array_cache):
+def test_cache_entry_depends_on_text_and_parameters(array_cache):
     def learn(lines=LINES, kind="bpe", size=90, prefix=True):
         tokenizers.learn(kind, lambda: iter(lines), size, prefix)
         return len(list(array_cache.iterdir()))
@@ -105,7 +105,7 @@ def test_cached_model_stands_for_text_and_parameters(array_cache):
     assert learn(size=91) == 2
     assert learn(prefix=False) == 3
     assert learn(kind="unigram", size=70) == 4
-    # The border between texts counts too.
+    # The boundary between texts matters too.
     assert learn([*LINES, "ab", "c"]) == 5
     assert learn([*LINES, "a", "bc"]) == 6
 
@@ -130,8 +130,8 @@ def test_stored_model_is_not_learned_again(array_cache, monkeypatch):
     assert tokenizers.learn("bpe", lambda: iter(LINES), 90, True) == first
 
 
-def test_long_lines_are_learned_from_whole():
-    # SentencePiece itself would leave out a line above 4,192 bytes.
+def test_long_lines_are_learned_from_completely():
+    # SentencePiece itself skips lines above 4,192 bytes.
     text = "ab " * 5000 + "ü" * 5000 + "z"
     model = tokenizers.learn("bpe", lambda: iter([text]), 20, False)
     tokenizer = tokenizers.build("bpe", model)
@@ -139,7 +139,7 @@ def test_long_lines_are_learned_from_whole():
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_a_vocabulary_out_of_reach(kind, array_cache):
+def test_unreachable_vocabulary_size(kind, array_cache):
     for size, bound in ((5000, "at most"), (9, "at least")):
         with pytest.raises(ValueError, match=rf"vocab_size={size}.*{kind}.*{bound} \d+") as error:
             tokenizers.learn(kind, lambda: iter(LINES), size, True)

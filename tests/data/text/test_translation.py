@@ -92,7 +92,7 @@ def test_prepared_batch_by_hand():
 
 def test_pairs_that_do_not_fit_are_counted(write_pairs, array_cache):
     train = [*TRAIN, ("", "nothing"), ("leer", " "), ("lang " * 9, "long"), ("lang", "long " * 9)]
-    # Of the test pairs one is empty, one too long on either side, two have a letter that training lacks.
+    # One test pair is empty, one is too long on each side, and two have a letter that the training text lacks.
     test = [*TEST, ("  ", "x"), ("zwei Hunde da " * 2, "two"), ("ein", "two dogs " * 3), ("xx", "a"), ("x", "a")]
     dataset = load(write_pairs(train, test), source_length=20, target_length=20)
     assert len(TRAIN) == dataset.facts["train_pairs"] and dataset.facts["test_pairs"] == 4
@@ -110,14 +110,14 @@ def test_pairs_that_do_not_fit_are_counted(write_pairs, array_cache):
     assert texts.sources.shape == (6, 20) and texts.sources.dtype == np.int32 and texts.max_target == 20
 
 
-def test_references_stand_beside_their_sources(write_pairs, array_cache):
+def test_references_match_their_sources(write_pairs, array_cache):
     texts = load(write_pairs(TRAIN, TEST)).texts
     assert sorted(zip(texts.source_texts, texts.references)) == sorted(TEST)
     assert texts.bleu_tokenize == "13a"
 
 
 def test_a_row_of_exactly_the_length_fits(write_pairs, array_cache):
-    # 19 letters and the end.
+    # 19 letters and EOS fill a row.
     folder = write_pairs([("a" * 19, "b" * 19), ("a" * 20, "b"), ("a", "b" * 20)], [("a" * 19, "b"), ("a" * 20, "b")])
     dataset = load(folder, source_length=20, target_length=20)
     assert pairs_of(dataset) == [("a" * 19, "b" * 19)]
@@ -260,7 +260,7 @@ def test_bad_translation_arguments(tmp_path, options, message):
         load(tmp_path, **options)
 
 
-def test_sets_that_are_no_translation(write_documents):
+def test_set_without_two_texts(write_documents):
     folder = write_documents(["a"], ["b"])
     with pytest.raises(ValueError, match="two text features for translation, has 1 among: text"):
         load(folder, name="documents")

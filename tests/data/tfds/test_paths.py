@@ -9,7 +9,7 @@ def load(folder, **options):
     return data.load(**{"name": "toy", "data_dir": folder, **options})
 
 
-def test_newest_version_or_the_one_named(write_toy, array_cache):
+def test_newest_version_unless_the_name_gives_one(write_toy, array_cache):
     for version, size in (("2.0.0", 10), ("10.0.0", 11), ("9.0.0", 12)):
         folder, _ = write_toy(version=version, sizes=(size, 3))
     (folder / "toy" / "11.0.0").mkdir()

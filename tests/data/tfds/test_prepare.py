@@ -21,7 +21,7 @@ from warmup_jax.data.tfds.prepare import prepare
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Writes bytes as Python 2 wrote its str, which is what the CIFAR archives hold."""
+    """Writes bytes as Python 2 wrote its str, the type in the CIFAR archives."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -92,7 +92,7 @@ def test_cifar10_reads_back_through_load_and_tfds(tmp_path, capsys, assert_same_
     info = tfds.builder_from_directory(folder).info
     assert info.features["label"].names[3] == "class3"
 
-    # A second preparation finds the first and changes nothing, archive or not.
+    # A second preparation finds the first one and changes nothing, even without an archive.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert command.main(["prepare", "cifar10", f"--data_dir={tmp_path}"]) == 0
     assert "already prepared" in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_fashion_mnist_from_a_folder_of_four_files(tmp_path, assert_same_set):
     assert_same_set(dataset.test, image[20:, ..., None], label[20:])
 
 
-def test_wrong_checksum_names_both_and_leaves_nothing(tmp_path, capsys):
+def test_wrong_checksum_is_reported_and_leaves_nothing(tmp_path, capsys):
     path = tmp_path / "cifar-10-python.tar.gz"
     cifar10_archive(path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -202,8 +202,8 @@ def test_archive_without_a_member(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_network_says_how_to_go_on(tmp_path, monkeypatch):
-    # A port that refuses: what being offline looks like, without waiting for a name server.
+def test_error_without_network_suggests_archive(tmp_path, monkeypatch):
+    # A refused connection fails as being offline does, without waiting for a name server.
     url = "http://127.0.0.1:9/cifar-10-python.tar.gz"
     started = time.monotonic()
     with pytest.raises(ConnectionError, match="--archive FILE"):
