@@ -1,105 +1,129 @@
-"""Looks at learning rates before anything is trained.
+"""Shows schedules before anything is trained.
 
-python -m warmup_jax.schedules list
-  names, formulas and sources of every warmup, decay and recipe
+python -m warmup_jax.schedules list [--markdown] [--out=FILE.md]
+  prints every warmup, decay and recipe with its formula and source; with --out
+  it replaces the tables in FILE.md, which stand between two marker lines
 
-python -m warmup_jax.schedules shapes [--out FILE.png]
+python -m warmup_jax.schedules shapes [--out=FILE.png]
   draws every warmup factor
 
-python -m warmup_jax.schedules --config=configs/NAME.py[:ARG] [--config.KEY=VALUE ...] [--out FILE.png]
-  draws the learning rate of each run of a config, prints what is suspicious about it
-  and how many updates its warmup costs
+python -m warmup_jax.schedules --config=configs/NAME.py[:ARG] [--config.KEY=VALUE ...] [--out=FILE.png]
+  draws the learning rate of each run of a config, and reports dead updates,
+  jumps, a peak that is not reached and how many updates the warmup costs
 """
 
+import inspect
 import re
+import runpy
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from warmup_jax import schedules
 
-LENGTH, TOTAL = 40, 100  # of the pictures of shapes
+TABLES: dict[str, Mapping[str, Any]] = {
+    "Warmups": schedules.WARMUPS,
+    "Decays": schedules.DECAYS,
+    "Recipes": schedules.RECIPES,
+}
+BEGIN = "<!-- begin: python -m warmup_jax.schedules list --markdown -->"
+END = "<!-- end -->"
+# What the pictures of shapes show: warmups of 40 updates within the first 100, and one value for each other argument.
+WARMUP_STEPS, NUM_STEPS = 40, 100
 ARGUMENTS = {"value": 0.1, "exponent": 2.0, "tau": 10.0, "start": 0.01, "beta2": 0.95}
 
 
+def summary(function: Callable, markdown: bool = False) -> str:
+    """Returns the first line of a docstring, its formulas as plain text or as Markdown code."""
+    first = (inspect.getdoc(function) or "").split("\n")[0].replace("``", "`")
+    first = re.sub(r":math:`(.*?)`", lambda formula: f"`{plain_formula(formula[1])}`", first)
+    return first if markdown else first.replace("`", "")
+
+
+def plain_formula(latex: str) -> str:
+    r"""Returns a LaTeX formula as it would be typed in an email: ``\sqrt{x}^{-2}`` as ``sqrt(x)^(-2)``."""
+    text = latex.replace(r"\,", " ").replace(r"\cdot", "*")
+    text = re.sub(r"\\cos \\pi (\w+)", r"cos(pi \1)", text)
+    text = re.sub(r"_\{(\w+)\}", r"_\1", text)
+    text = re.sub(r"\\sqrt\{([^{}]*)\}", r"sqrt(\1)", text)
+    text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
+    return text.replace("\\", "")
+
+
+def sources(function: Callable, markdown: bool = False) -> list[str]:
+    """Returns the entries of a docstring's References, links as Markdown or left out."""
+    found = re.search(r"References:\n(.*)", inspect.getdoc(function) or "", re.DOTALL)
+    entries = " ".join(found[1].split()).split("; ") if found else []
+    link = r"[\1](\2)" if markdown else r"\1"
+    return [re.sub(r"`([^`<]*?) ?<([^>]*)>`_", link, entry).replace("`", "") for entry in entries]
+
+
 def listing() -> str:
-    """Every entry of the tables: name, summary line, arguments' first source."""
+    """Returns every entry of the tables as text: name, summary, first source."""
     lines = []
-    for title, table in (("warmups", schedules.WARMUPS), ("decays", schedules.DECAYS), ("recipes", schedules.RECIPES)):
-        lines.append(f"{title}:")
+    for title, table in TABLES.items():
+        lines.append(f"{title.lower()}:")
         for name, function in table.items():
-            summary = re.sub(r":math:`(.*?)`", r"\1", function.__doc__.split("\n")[0]).replace("\\", "")
-            source = re.search(r"References:\n(.*?)(?:;\n|\Z)", function.__doc__, re.DOTALL)
-            source = re.sub(r" ?<[^>]*>`_|`", "", " ".join(source[1].split())) if source else ""
-            lines += [f"  {name:18} {summary}", *([f"  {'':18} {source}"] if source else [])]
+            lines.append(f"  {name:20} {summary(function)}")
+            lines += [f"  {'':20} {source}" for source in sources(function)[:1]]
     return "\n".join(lines)
+
+
+def markdown() -> str:
+    """Returns the tables as Markdown: name in a config, function with its arguments, formula, sources."""
+    lines = []
+    for title, table in TABLES.items():
+        lines += [f"### {title}", "", "| name | function | description | sources |", "|---|---|---|---|"]
+        for name, function in table.items():
+            cells = (f"`{name}`", f"`{call(function)}`", summary(function, True), "; ".join(sources(function, True)))
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def call(function: Callable) -> str:
+    """Returns how a function is called, without annotations: "linear_warmup(warmup_steps, count='one')"."""
+    parameters = inspect.signature(function).parameters.values()
+    bare = [str(parameter.replace(annotation=parameter.empty)) for parameter in parameters]
+    return f"{function.__name__}({', '.join(bare)})"
+
+
+def replace_tables(path: str) -> None:
+    """Replaces what stands between the two marker lines of a file by the tables."""
+    before, begin, rest = Path(path).read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"error: {path} lacks the line {BEGIN if not begin else END}")
+    Path(path).write_text(f"{before}{BEGIN}\n\n{markdown()}\n{END}{after}")
 
 
 def shapes(path: str) -> None:
     """Draws every warmup factor into one picture."""
-    import inspect
-
     drawn = {}
-    for name, function in schedules.WARMUPS.items():
+    for name, function in TABLES["Warmups"].items():
+        given = ARGUMENTS | {"warmup_steps": WARMUP_STEPS}
         wanted = inspect.signature(function).parameters
-        args = {arg: value for arg, value in ARGUMENTS.items() if arg in wanted}
-        drawn[name] = function(**args, **({"warmup_steps": LENGTH} if "warmup_steps" in wanted else {}))
-    schedules.plot(drawn, TOTAL, path, f"warmup factors, {LENGTH} updates where they have a length")
-
-
-def describe(config: dict, path: str) -> str:
-    """Draws the runs of a config; returns a paragraph for each."""
-    from warmup_jax.training import build, schema, sweep
-
-    schema.validate(config)
-    train_size, lines, drawn = _train_size(config), [], {}
-    num_steps = build.num_steps(config, train_size)
-    for changes in sweep.expand(config):
-        run = sweep.assign(config, changes)
-        knobs = build.knobs(run, num_steps=num_steps, train_size=train_size)
-        rate, label, peak = build.learning_rate(run, knobs), sweep.label(changes), float(knobs.peak_lr)
-        drawn[label] = rate
-        top = float(schedules.values(rate, num_steps).max())
-        until = max(int(schedules.values(rate, num_steps).argmax()), 1)
-        cost = schedules.effective_warmup(lambda t: rate(t) / top, until) if top > 0 else 0.0
-        lines.append(f"{label}: {num_steps} updates, highest rate {top:.6g}, effective warmup {cost:.1f} updates")
-        lint = schedules.lint(rate, num_steps, peak_lr=peak, warmup_steps=int(knobs.warmup_steps))
-        lines += [f"  {sentence}" for sentence in lint] or ["  nothing suspicious"]
-    schedules.plot(drawn, num_steps, path)
-    return "\n".join([*lines, f"picture: {path}"])
-
-
-def _train_size(config: dict) -> int:
-    """Training examples; the data set is opened only if a length is given in epochs."""
-    if config["num_epochs"] is None and config["warmup_epochs"] is None:
-        return 1
-    from warmup_jax import data
-
-    return data.load(**config["dataset"]).train.size
+        drawn[name] = function(**{argument: value for argument, value in given.items() if argument in wanted})
+    title = f"warmup factors, {WARMUP_STEPS} updates where they have a length"
+    schedules.plot(drawn, NUM_STEPS, path, title)
 
 
 def main(arguments: list[str]) -> None:
     """Runs the command."""
-    if arguments[:1] == ["list"] and len(arguments) == 1:
-        print(listing())
-        return
-    out = [arg.partition("=")[2] for arg in arguments if arg.startswith("--out=")]
-    if arguments[:1] == ["shapes"]:
+    out = [argument.partition("=")[2] for argument in arguments if argument.startswith("--out=")]
+    rest = [argument for argument in arguments if not argument.startswith("--out=")]
+    if rest == ["shapes"]:
         shapes(out[-1] if out else "shapes.png")
-        return
-    if not any(arg.startswith("--config") for arg in arguments):
+    elif rest == ["list", "--markdown"]:
+        replace_tables(out[-1]) if out else print(markdown())
+    elif rest == ["list"] and not out:
+        print(listing())
+    elif any(argument.startswith("--config") for argument in arguments):
+        # By name, because this package lies below `training` and must not import it.
+        runpy.run_module("warmup_jax.training.show_schedule", run_name="__main__")
+    else:
         sys.exit(__doc__)
-    from absl import flags
-
-    from warmup_jax import cli
-
-    path = flags.DEFINE_string("out", "schedule.png", "the picture")
-
-    def draw():
-        try:
-            print(describe(cli.CONFIG.value.to_dict(), path.value))
-        except (ValueError, OSError) as error:
-            cli.fail(error)
-
-    cli.run(draw)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Shows the learning rates of a config before anything is trained.
+
+python -m warmup_jax.training.show_schedule --config=configs/NAME.py[:ARG] [--config.KEY=VALUE ...] [--out=FILE.png]
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+from warmup_jax import cli, data, schedules
+from warmup_jax.training import build, schema, sweep
+
+
+def describe(config: Mapping[str, Any], path: str) -> str:
+    """Draws the learning rate of each run of a config; returns a paragraph for each run.
+
+    Args:
+      config: a nested dict with all keys of a config.
+      path: file of the picture.
+
+    Returns:
+      For each run its highest rate, its effective warmup, and what `schedules.lint` found.
+
+    Raises:
+      ValueError, OSError: for a config or data set that cannot be used.
+    """
+    schema.validate(config)
+    train_size, lines, drawn = _train_size(config), [], {}
+    num_steps = build.num_steps(config, train_size)
+    for changes in sweep.expand(config):
+        run = sweep.assign(config, changes)
+        knobs = build.knobs(run, num_steps=num_steps, train_size=train_size)
+        rate, label = build.learning_rate(run, knobs), sweep.label(changes)
+        drawn[label] = rate
+        rates = schedules.values(rate, num_steps)
+        highest, peak_at = float(rates.max()), max(int(rates.argmax()), 1)
+        factor = lambda t, rate=rate, highest=highest: rate(t) / highest  # bound, as both change with the next run
+        cost = schedules.effective_warmup(factor, peak_at) if highest > 0 else 0.0
+        lines.append(f"{label}: {num_steps} updates, highest rate {highest:.6g}, effective warmup {cost:.1f} updates")
+        found = schedules.lint(rate, num_steps, peak_lr=float(knobs.peak_lr), warmup_steps=int(knobs.warmup_steps))
+        lines += [f"  {sentence}" for sentence in found] or ["  nothing suspicious"]
+    schedules.plot(drawn, num_steps, path)
+    return "\n".join([*lines, f"picture: {path}"])
+
+
+def _train_size(config: Mapping[str, Any]) -> int:
+    """Returns the number of training examples; opens the data set only if a length is given in epochs."""
+    if config["num_epochs"] is None and config["warmup_epochs"] is None:
+        return 1
+    return data.load(**config["dataset"]).train.size
+
+
+def main() -> None:
+    """Runs the command; exit status 2 for a user's mistake."""
+    out = flags.DEFINE_string("out", "schedule.png", "file of the picture")
+
+    def show() -> None:
+        try:
+            print(describe(cli.CONFIG.value.to_dict(), out.value))
+        except (ValueError, OSError) as error:
+            cli.fail(error)
+
+    cli.run(show)
+
+
+if __name__ == "__main__":
+    main()
