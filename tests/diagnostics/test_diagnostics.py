@@ -11,7 +11,7 @@ from toynetwork import jit, loss, make_batch, make_params, outputs, stack
 
 from warmup_jax import diagnostics
 from warmup_jax.diagnostics import DIAGNOSTICS, Probe, Step, check, measure_probe, measure_step, start_carries
-from warmup_jax.models import Seen
+from warmup_jax.models import Intermediates
 
 CHOSEN = {
     "norms": dict(layers=False),
@@ -35,7 +35,7 @@ NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-8)
 
 def tokens(params, batch):
     layers = {name: output[:, None] * jnp.arange(1.0, 4)[:, None] for name, output in outputs(params, batch).items()}
-    return Seen(layers, layers, {})
+    return Intermediates(layers, layers, {})
 
 
 def train(chosen, params, steps=2):

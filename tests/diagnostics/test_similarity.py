@@ -9,13 +9,13 @@ from toynetwork import jit, loss, make_batch, make_params, outputs, stack
 from warmup_jax.diagnostics import DIAGNOSTICS, Probe, early_overfitting, linear_cka, weight_distance
 from warmup_jax.diagnostics.early_overfitting import probe_early_overfitting
 from warmup_jax.diagnostics.similarity import probe_representation, probe_weight_distance
-from warmup_jax.models import Seen
+from warmup_jax.models import Intermediates
 
 cka, quick_loss = jit(linear_cka), jit(loss)
 
 
 def observe(params, batch):
-    return Seen(outputs(params, batch), {}, {})
+    return Intermediates(outputs(params, batch), {}, {})
 
 
 def draw(seed, rows, columns, mean=0.0):
@@ -102,7 +102,7 @@ def test_padding_is_no_part_of_a_representation():
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
 
     def observe(params, batch):
-        return Seen({"decoder_0": params}, {}, {"decoder_0": mask})
+        return Intermediates({"decoder_0": params}, {}, {"decoder_0": mask})
 
     probe = Probe(x[0], (), 0.1, {}, None, None, observe=observe, carry={"init": x[1], "warmup": x[1]})
     found, _ = probe_representation(probe)

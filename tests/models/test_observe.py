@@ -127,7 +127,7 @@ def test_jitted_equals_eager_and_mapped_equals_a_loop(toy, quick_jit, random_par
         return model.observe(params, stats, inputs, train=False)
 
     eager, looped = observe(*runs[0]), [quick_jit(observe)(*run) for run in runs]
-    assert type(eager) is models.Seen
+    assert type(eager) is models.Intermediates
     assert_trees_close(looped[0], eager, rtol=1e-4, atol=1e-4)
     mapped = quick_jit(jax.vmap(observe))(*jax.tree.map(lambda *leaves: np.stack(leaves), *runs))
     assert_trees_close(mapped, jax.tree.map(lambda *leaves: np.stack(leaves), *looped), rtol=1e-4, atol=1e-4)
@@ -197,7 +197,7 @@ def test_a_fully_connected_network_by_hand(quick_jit, random_params):
     first = np.maximum(x.reshape(3, 8) @ params["layer1"]["kernel"] + params["layer1"]["bias"], 0)
     second = np.maximum(first @ params["layer2"]["kernel"] + params["layer2"]["bias"], 0)
     head = second @ params["head"]["kernel"] + params["head"]["bias"]
-    expected = models.Seen({"layer1": first, "layer2": second, "head": head}, {"layer1": first, "layer2": second}, {})
+    expected = models.Intermediates({"layer1": first, "layer2": second, "head": head}, {"layer1": first, "layer2": second}, {})
     assert_trees_close(quick_jit(lambda p: model.observe(p, {}, x, train=False))(params), expected,
                        rtol=1e-4, atol=1e-5)  # fmt: skip
 

@@ -29,7 +29,7 @@ class Probe(NamedTuple):
     before: Any = None  # the parameters before the last update, for diagnostics that ask for them
     used_batch: Any = None  # the batch of the last update
     fresh_batch: Any = None  # a batch that no update has used
-    observe: Callable | None = None  # (params, batch) -> outputs, relus and masks by layer, as `models.Seen`
+    observe: Callable | None = None  # (params, batch) -> outputs, relus and masks by layer, as `models.Intermediates`
     carry: Any = None  # what this diagnostic returned last time, or its `start`
 
 

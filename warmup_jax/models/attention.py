@@ -1,149 +1,125 @@
-"""Attention with masks, and with a cache for decoding.
+"""Multi-head attention with masks, and with a key-value cache for decoding.
 
-Sources: Vaswani et al., "Attention Is All You Need", 2017, section 3.2; Henry et al., "Query-Key Normalization
-for Transformers", 2020, in the form of Dehghani et al., "Scaling Vision Transformers to 22 Billion Parameters",
-2023 (a norm with a scale on queries and on keys).
+References:
+  Vaswani et al., "Attention Is All You Need", 2017, section 3.2.
+  Henry et al., "Query-Key Normalization for Transformers", 2020, in the form of Dehghani et al., "Scaling Vision
+    Transformers to 22 Billion Parameters", 2023 (a norm with a scale on queries and on keys).
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from warmup_jax.models.initialisation import kernel_init
+from warmup_jax.models import ops
+from warmup_jax.models.initialisation import StackScales, kernel_init
 from warmup_jax.models.layers import Linear, Norm
-from warmup_jax.models.positions import rotate
+from warmup_jax.models.positions import Rotation, rotate
+from warmup_jax.models.transformer_config import TransformerConfig
 
-MASKED = -1e30  # finite: the difference of two infinities is not a number
-FLOOR = -1e20  # below every real logit, far above MASKED
-BLOCKS, LONG = 4, 256  # blocks of queries of causal attention, from so many tokens on
+Cache = dict[str, jax.Array]  # keys [B, H, K, S] and values [B, H, S, K]
 
 
 class Attention(nnx.Module):
-    """Multi-head attention from x [B, T, D] to x itself or to a memory [B, S, D]."""
+    """Multi-head attention from x [B, T, D] to itself or to a memory [B, S, D]."""
 
-    def __init__(self, settings, scales, rngs):
-        width = settings.width
-        self.heads, self.head_width, self.kind = settings.heads, settings.head_width, settings.attention
-        small, plain = kernel_init(settings, scales.branch), kernel_init(settings)
-        self.query = Linear(width, width, settings.bias, plain, rngs)
-        self.key = Linear(width, width, settings.bias, plain, rngs)
-        self.value = Linear(width, width, settings.bias, small, rngs)
-        self.out = Linear(width, width, settings.bias, kernel_init(settings, scales.branch * scales.last), rngs)
-        self.qk_norm = settings.qk_norm
+    def __init__(self, config: TransformerConfig, scales: StackScales, rngs: nnx.Rngs):
+        width = config.width
+        self.heads, self.head_width, self.kind = config.heads, config.head_width, config.attention
+        small, plain = kernel_init(config, scales.branch), kernel_init(config)
+        self.query = Linear(width, width, config.bias, plain, rngs)
+        self.key = Linear(width, width, config.bias, plain, rngs)
+        self.value = Linear(width, width, config.bias, small, rngs)
+        self.out = Linear(width, width, config.bias, kernel_init(config, scales.branch * scales.last), rngs)
+        self.qk_norm = config.qk_norm
         if self.qk_norm:
-            self.query_norm = Norm(self.head_width, settings.norm_kind, bias=False)
-            self.key_norm = Norm(self.head_width, settings.norm_kind, bias=False)
+            self.query_norm = Norm(self.head_width, config.norm_kind, bias=False)
+            self.key_norm = Norm(self.head_width, config.norm_kind, bias=False)
 
-    def __call__(self, x_BxTxD, mask_BxTxT, rotation):
-        """Self-attention; without a mask it is causal."""
+    def __call__(self, x_BxTxD: jax.Array, mask_BxTxT: jax.Array | None, rotation: Rotation | None) -> jax.Array:
+        """Self-attention; causal for a mask of None."""
         query_BxTxHxK = self._queries(x_BxTxD, rotation)
-        return self._attend(query_BxTxHxK, *self.keys_values(x_BxTxD, rotation), mask_BxTxT)
+        return self._attend(query_BxTxHxK, *self._keys_values(x_BxTxD, rotation), mask_BxTxT)
 
-    def across(self, x_BxTxD, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS):
-        """Attention to the keys and values of a memory."""
+    def cross(self, x_BxTxD: jax.Array, memory_BxSxD: jax.Array, mask_BxTxS: jax.Array) -> jax.Array:
+        """Cross-attention to a memory."""
+        keys_BxSxHxK, values_BxSxHxK = self._keys_values(memory_BxSxD)
         return self._attend(self._queries(x_BxTxD, None), keys_BxSxHxK, values_BxSxHxK, mask_BxTxS)
 
-    def recall(self, x_Bx1xD, kept, mask_Bx1xS, rotation=None):
-        """Attention of one position to what is `kept`."""
-        keys_BxSxHxK, values_BxSxHxK = kept["keys"].transpose(0, 3, 1, 2), kept["values"].swapaxes(1, 2)
-        return self._attend(self._queries(x_Bx1xD, rotation), keys_BxSxHxK, values_BxSxHxK, mask_Bx1xS)
+    def kv_cache(self, x_BxSxD: jax.Array, rotation: Rotation | None = None) -> Cache:
+        """Returns the keys and values of x, laid out as the matrix products of each decoding step read them.
 
-    def extend(self, x_Bx1xD, cache, position, rotation):
-        """Self-attention of one position to the cache's earlier ones and itself: (y [B, 1, D], the longer cache)."""
-        new = self.kept(x_Bx1xD, rotation)
-        cache = {
+        A step that had to transpose the cache of all positions spent half of a beam search on that.
+        """
+        keys_BxSxHxK, values_BxSxHxK = self._keys_values(x_BxSxD, rotation)
+        return {"keys": keys_BxSxHxK.transpose(0, 2, 3, 1), "values": values_BxSxHxK.swapaxes(1, 2)}
+
+    def append(self, x_Bx1xD: jax.Array, cache: Cache, position: jax.Array, rotation: Rotation | None) -> Cache:
+        """Returns the cache with the keys and values of x written at `position`."""
+        new = self.kv_cache(x_Bx1xD, rotation)
+        return {
             name: jax.lax.dynamic_update_slice_in_dim(cache[name], new[name], position, axis=axis)
             for name, axis in (("keys", 3), ("values", 2))
         }
-        mask_1x1xL = (jnp.arange(cache["keys"].shape[3]) <= position)[None, None]
-        return self.recall(x_Bx1xD, cache, mask_1x1xL, rotation), cache
 
-    def kept(self, x_BxSxD, rotation=None):
-        """What decoding keeps of x, as the products of each step read it: keys [B, H, K, S] and values [B, H, S, K]."""
-        keys_BxSxHxK, values_BxSxHxK = self.keys_values(x_BxSxD, rotation)
-        return {"keys": keys_BxSxHxK.transpose(0, 2, 3, 1), "values": values_BxSxHxK.swapaxes(1, 2)}
+    def decode_step(
+        self, x_Bx1xD: jax.Array, cache: Cache, mask_Bx1xS: jax.Array, rotation: Rotation | None = None
+    ) -> jax.Array:
+        """Attention of a single query position to a key-value cache."""
+        keys_BxSxHxK, values_BxSxHxK = cache["keys"].transpose(0, 3, 1, 2), cache["values"].swapaxes(1, 2)
+        return self._attend(self._queries(x_Bx1xD, rotation), keys_BxSxHxK, values_BxSxHxK, mask_Bx1xS)
 
-    def keys_values(self, x_BxSxD, rotation=None):
-        """([B, S, H, K], [B, S, H, K]): what queries meet and what they get."""
-        key_BxSxHxK = rotate(self._normed("key_norm", self._split(self.key(x_BxSxD))), rotation)
-        return key_BxSxHxK, self._split(self.value(x_BxSxD))
+    def _keys_values(self, x_BxSxD, rotation=None):
+        key_BxSxHxK = rotate(self._normed("key_norm", self._split_heads(self.key(x_BxSxD))), rotation)
+        return key_BxSxHxK, self._split_heads(self.value(x_BxSxD))
 
     def _queries(self, x_BxTxD, rotation):
-        return rotate(self._normed("query_norm", self._split(self.query(x_BxTxD))), rotation)
+        return rotate(self._normed("query_norm", self._split_heads(self.query(x_BxTxD))), rotation)
 
-    def _split(self, x_BxLxD):
+    def _split_heads(self, x_BxLxD):
         return x_BxLxD.reshape(*x_BxLxD.shape[:-1], self.heads, self.head_width)
 
     def _normed(self, name, x_BxLxHxK):
         return getattr(self, name)(x_BxLxHxK) if self.qk_norm else x_BxLxHxK
 
     def _attend(self, query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS):
-        # Decoding has one query a row, which gives a fused kernel nothing to fuse.
+        # Decoding has one query per row, which leaves a fused kernel nothing to fuse.
         kind = self.kind if query_BxTxHxK.shape[1] > 1 else "own"
         y_BxTxHxK = attend(query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, kind)
         return self.out(y_BxTxHxK.reshape(*y_BxTxHxK.shape[:-2], -1))
 
 
-def nothing_kept(settings, batch_size, length):
-    """`Attention.kept` of `length` positions, all 0."""
-    rows, width = (batch_size, settings.heads), settings.head_width
+def empty_cache(config: TransformerConfig, batch_size: int, length: int) -> Cache:
+    """Returns an `Attention.kv_cache` of `length` positions, all 0."""
+    rows, width = (batch_size, config.heads), config.head_width
     return {
-        "keys": jnp.zeros((*rows, width, length), settings.compute_dtype),
-        "values": jnp.zeros((*rows, length, width), settings.compute_dtype),
+        "keys": jnp.zeros((*rows, width, length), config.compute_dtype),
+        "values": jnp.zeros((*rows, length, width), config.compute_dtype),
     }
 
 
-def attend(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind):
-    """softmax(q k^T / sqrt(K)) v over what the mask allows, [B, T, H, K]; the softmax is in float32.
+def causal_mask(cache: Cache, position: jax.Array) -> jax.Array:
+    """Returns the mask [1, 1, S] of the positions of a cache up to `position`."""
+    return (jnp.arange(cache["keys"].shape[3]) <= position)[None, None]
+
+
+def attend(
+    query_BxTxHxK: jax.Array,
+    key_BxSxHxK: jax.Array,
+    value_BxSxHxK: jax.Array,
+    mask_BxTxS: jax.Array | None,
+    kind: str,
+) -> jax.Array:
+    """Returns softmax(q k^T / sqrt(K)) v over the keys that the mask allows, [B, T, H, K]; see `ops.attention`.
 
     Args:
-        query_BxTxHxK, key_BxSxHxK, value_BxSxHxK: in the dtype of computation.
-        mask_BxTxS: bool, True where a query may look; its first axis may be 1. None: causal, with S = T.
-        kind: "own", or "xla" or "cudnn" for JAX's own function of this implementation.
-
-    A query that may look nowhere gets 0. What it may not look at has no influence: the gradient is exactly 0.
+      query_BxTxHxK: queries, in the dtype of computation.
+      key_BxSxHxK: keys.
+      value_BxSxHxK: values.
+      mask_BxTxS: bool, True where a query may attend to a key; its first axis may be 1. None: causal, with S = T.
+      kind: "own", or "xla" or "cudnn" for that implementation of `jax.nn.dot_product_attention`.
     """
     if kind != "own":
-        y_BxTxHxK = jax.nn.dot_product_attention(
-            query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, is_causal=mask_BxTxS is None, implementation=kind,
-            mask=None if mask_BxTxS is None else jnp.broadcast_to(
-                mask_BxTxS, (query_BxTxHxK.shape[0], *mask_BxTxS.shape[1:]))[:, None])  # fmt: skip
-        if mask_BxTxS is None:
-            return y_BxTxHxK
-        return jnp.where(mask_BxTxS.any(-1)[:, :, None, None], y_BxTxHxK, 0)
+        return ops.dot_product_attention(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS, kind)
     if mask_BxTxS is None:
-        return causal(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK)
-    return masked(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS)
-
-
-def causal(query_BxTxHxK, key_BxTxHxK, value_BxTxHxK):
-    """`attend` to what is not later. On CPU long texts go by blocks of queries, each with no key beyond its end."""
-    length = query_BxTxHxK.shape[1]
-    blocks = BLOCKS if length >= LONG and jax.default_backend() == "cpu" else 1
-    ends = [length * block // blocks for block in range(1, blocks + 1)]
-    return jnp.concatenate(
-        [
-            masked(
-                query_BxTxHxK[:, start:end],
-                key_BxTxHxK[:, :end],
-                value_BxTxHxK[:, :end],
-                jnp.tri(end - start, end, start, dtype=bool)[None],
-            )
-            for start, end in zip([0, *ends], ends)
-        ],
-        1,
-    )
-
-
-def masked(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS):
-    """`attend` of kind "own" to what a mask allows."""
-    query_BxTxHxK = query_BxTxHxK * query_BxTxHxK.shape[-1] ** -0.5
-    logits_BxHxTxS = jnp.einsum("BTHK,BSHK->BHTS", query_BxTxHxK, key_BxSxHxK, preferred_element_type=jnp.float32)
-    logits_BxHxTxS = jnp.where(mask_BxTxS[:, None], logits_BxHxTxS, MASKED)
-    top_BxHxTx1 = jnp.maximum(logits_BxHxTxS.max(-1, keepdims=True), FLOOR)
-    weights_BxHxTxS = jnp.exp(logits_BxHxTxS - jax.lax.stop_gradient(top_BxHxTx1))
-    # The largest weight is 1, unless the query may look nowhere: then all are 0. The bound lies below 1, where a
-    # maximum would halve the gradient, and far above 0, whose powers in second derivatives would not be finite.
-    total_BxHxTx1 = jnp.maximum(weights_BxHxTxS.sum(-1, keepdims=True), 0.5)
-    weights_BxHxTxS = (weights_BxHxTxS / total_BxHxTx1).astype(value_BxSxHxK.dtype)
-    return jnp.einsum("BHTS,BSHK->BTHK", weights_BxHxTxS, value_BxSxHxK)
+        return ops.causal_attention(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK)
+    return ops.attention(query_BxTxHxK, key_BxSxHxK, value_BxSxHxK, mask_BxTxS)

@@ -1,48 +1,39 @@
-"""Products of matrices, in the formulation that is fastest where they run.
+"""Matrix products with a transposed operand, at the rate of plain ones.
 
-On accelerators that is XLA's own. On CPU its library multiplies rows by columns at nearly the full rate of a core, but
-takes no product x^T y, whose other kernel has half of that rate where the result is wide: so there x is turned first
-(benchmarks/NOTES.md).
+XLA:CPU's library multiplies rows by columns at nearly the full rate of a core, but has no product x^T y; XLA's own
+kernel for that has half the rate where the result is wide. So x is transposed in memory first (README.md).
 """
 
 import jax
-import jax.numpy as jnp
 
-WIDE, LEAST = 512, 256  # columns of the wider side, and of y: for fewer, to turn x costs what the product saves
+from warmup_jax.models.ops import definitions
+from warmup_jax.models.ops.switch import everywhere
 
-
-def linear(x_NxC, kernel_CxD):
-    """x kernel, [N, D]."""
-    return linear_on_cpu(x_NxC, kernel_CxD) if in_float32_on_cpu(x_NxC) else x_NxC @ kernel_CxD
+# Columns of the wider operand, and of y: below these widths the transpose costs more than the faster matmul saves.
+WIDE, LEAST = 512, 256
 
 
 @jax.custom_vjp
-def linear_on_cpu(x_NxC, kernel_CxD):
-    """`linear` on CPU. Its gradient can be differentiated further, forwards or backwards, but `jvp` of the function
-    itself is not there, as with `convolution.on_cpu`."""
-    return x_NxC @ kernel_CxD
+def linear(x_NxC: jax.Array, kernel_CxD: jax.Array) -> jax.Array:
+    """`definitions.linear`, with the gradient of the kernel by `matmul_tn`."""
+    return definitions.linear(x_NxC, kernel_CxD)
 
 
-def _forward(x_NxC, kernel_CxD):
-    return x_NxC @ kernel_CxD, (x_NxC, kernel_CxD)
+def _forward(x_NxC: jax.Array, kernel_CxD: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return definitions.linear(x_NxC, kernel_CxD), (x_NxC, kernel_CxD)
 
 
-def _backward(saved, dy_NxD):
+def _backward(saved: tuple[jax.Array, jax.Array], dy_NxD: jax.Array) -> tuple[jax.Array, jax.Array]:
     x_NxC, kernel_CxD = saved
-    return dy_NxD @ kernel_CxD.T, outer(x_NxC, dy_NxD)
+    return dy_NxD @ kernel_CxD.T, matmul_tn(x_NxC, dy_NxD)
 
 
-linear_on_cpu.defvjp(_forward, _backward)
+linear.defvjp(_forward, _backward)
 
 
-def outer(x_NxC, y_NxD):
-    """x^T y, [C, D]: the sum of the outer products of the rows."""
+def matmul_tn(x_NxC: jax.Array, y_NxD: jax.Array) -> jax.Array:
+    """Returns x^T y, [C, D]."""
     x_CxN = x_NxC.T
-    if in_float32_on_cpu(x_NxC) and max(x_NxC.shape[1], y_NxD.shape[1]) >= WIDE and y_NxD.shape[1] >= LEAST:
-        x_CxN = jax.lax.optimization_barrier(x_CxN)  # or XLA makes x^T y of the two again
+    if everywhere() or (max(x_NxC.shape[1], y_NxD.shape[1]) >= WIDE and y_NxD.shape[1] >= LEAST):
+        x_CxN = jax.lax.optimization_barrier(x_CxN)  # or XLA merges transpose and product into x^T y again
     return x_CxN @ y_NxD
-
-
-def in_float32_on_cpu(x):
-    """Whether the formulations for CPU are for x."""
-    return jax.default_backend() == "cpu" and x.dtype == jnp.float32
