@@ -49,7 +49,9 @@ def test_probes_name_the_layers():
     def observe(params, batch):
         first = jnp.maximum(batch @ params, 0)
         last = jnp.concatenate([first[:, :1], jnp.full((2, 2, 2), 9.0)], 1)
-        return Intermediates({"first": first, "last": last}, {"first": first, "last": jnp.ones((2, 3, 4, 5))}, {"last": MASK})
+        return Intermediates(
+            {"first": first, "last": last}, {"first": first, "last": jnp.ones((2, 3, 4, 5))}, {"last": MASK}
+        )
 
     probe = Probe(jnp.diag(jnp.array([1.0, -1.0])), (), 0.1, {}, None, jnp.ones((2, 3, 2)), observe=observe)
     (found, carry), (variance, _) = jax.jit(lambda: (probe_dead_units(probe), probe_token_variance(probe)))()

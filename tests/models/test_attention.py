@@ -1,13 +1,11 @@
-"""Attention against numpy, its masks, rotations and implementations."""
+"""Attention against numpy, its masks and implementations."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax.models import attention
 from warmup_jax.models.attention import attend
-from warmup_jax.models.positions import positions_in_segments, rotate, rotation, sinusoids
 
 MASK_BxTxS = np.array([
     [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]],
@@ -91,56 +89,3 @@ def test_the_softmax_is_in_float32():
     out = attend(query, key, value, jnp.ones((1, 1, 2), bool), "own")
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(out.astype(jnp.float32).ravel(), 1 / (1 + np.exp(-1)), rtol=0.01)
-
-
-@pytest.mark.parametrize("length", [4, 5, 11])
-def test_causal_attention_by_blocks_is_that_over_a_triangle(monkeypatch, length):
-    monkeypatch.setattr(attention, "LONG", 4)
-    query, key, value, dy = np.random.default_rng(0).normal(size=(4, 2, length, 2, 4)).astype(np.float32)
-    triangle = np.tri(length, dtype=bool)[None]
-    got, pullback = jax.vjp(lambda *heads: attend(*heads, None, "own"), query, key, value)
-    want, plain_pullback = jax.vjp(lambda *heads: attend(*heads, triangle, "own"), query, key, value)
-    np.testing.assert_allclose(got, by_hand(query, key, value, triangle), rtol=1e-5, atol=1e-6)
-    for one, other in zip(pullback(dy), plain_pullback(dy)):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("length, products", [(255, 2), (256, 8), (300, 8)])
-def test_blocks_are_for_long_texts(length, products):
-    heads = [jnp.zeros((1, length, 1, 4))] * 3
-    assert str(jax.make_jaxpr(lambda *heads: attend(*heads, None, "own"))(*heads)).count("dot_general") == products
-
-
-def test_positions_restart_in_each_segment():
-    segments = jnp.array([[1, 1, 1, 2, 2, 0, 0], [1, 2, 3, 3, 3, 3, 3], [0] * 7])
-    expected = [[0, 1, 2, 0, 1, 0, 1], [0, 0, 0, 1, 2, 3, 4], list(range(7))]
-    positions = positions_in_segments(segments)
-    np.testing.assert_array_equal(positions, expected)
-    assert positions.dtype == jnp.int32
-
-
-def test_sinusoids():
-    table = sinusoids(50, 6)
-    for position, i in [(0, 0), (7, 1), (49, 2)]:
-        angle = position / 10_000 ** (2 * i / 6)
-        np.testing.assert_allclose(table[position, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], rtol=1e-6)
-    np.testing.assert_array_equal(sinusoids(50, 5), sinusoids(50, 5)[:, :5])
-    assert sinusoids(4, 5).shape == (4, 5) and table.dtype == np.float32
-
-
-def test_rotation_keeps_lengths_and_depends_on_distances_only():
-    rng = np.random.default_rng(0)
-    query, key = rng.normal(size=(2, 1, 1, 1, 6)).astype(np.float32)
-
-    def turned(x, position):
-        return np.asarray(rotate(jnp.asarray(x), rotation(jnp.array([position]), 6))).ravel()
-
-    np.testing.assert_allclose(turned(query, 0), query.ravel())
-    np.testing.assert_allclose(np.linalg.norm(turned(query, 9)), np.linalg.norm(query), rtol=1e-6)
-    products = [turned(query, p + 3) @ turned(key, p) for p in (0, 1, 20)]
-    np.testing.assert_allclose(products, products[0], rtol=1e-5)
-    assert abs(products[0] - turned(query, 4) @ turned(key, 0)) > 0.01
-    # By hand: the pair (0, 3) turns by p, (1, 4) by p / 10000^(1/3).
-    q, angle = query.ravel(), 5 / 10_000 ** (1 / 3)
-    expected = [q[1] * np.cos(angle) - q[4] * np.sin(angle), q[4] * np.cos(angle) + q[1] * np.sin(angle)]
-    np.testing.assert_allclose(turned(query, 5)[[1, 4]], expected, rtol=1e-5)

@@ -5,8 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from warmup_jax.models.resnet import subsample
-
 
 def shapes(model):
     return jax.eval_shape(model.init, jax.random.key(0))
@@ -60,8 +58,8 @@ def test_logits_shape(small_resnet, form, depth, shortcut, stem, input_shape):
 
 def test_width_multiplies_every_stage(small_resnet):
     params, _ = shapes(small_resnet(width=0.5))
-    outgoing = [params[f"stage{s}_block0"]["conv2"]["kernel"].shape[-1] for s in (1, 2, 3)]
-    assert [params["stem"]["kernel"].shape[-1], *outgoing] == [8, 8, 16, 32]
+    out_channels = [params[f"stage{s}_block0"]["conv2"]["kernel"].shape[-1] for s in (1, 2, 3)]
+    assert [params["stem"]["kernel"].shape[-1], *out_channels] == [8, 8, 16, 32]
 
 
 def test_bottlenecks_stride_in_the_3x3(small_resnet):
@@ -112,14 +110,6 @@ def test_zero_gamma_makes_every_block_its_shortcut(small_resnet, quick_jit):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(new_stats["stem_norm"]["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(new_stats["stem_norm"]["var"], 0.9 + 0.1 * var, rtol=1e-4)
-
-
-def test_subsample_takes_every_other_pixel_and_appends_zeros():
-    x = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3)
-    out = np.asarray(subsample(x, 2, 7))
-    assert out.shape == (2, 3, 2, 7)
-    np.testing.assert_array_equal(out[..., :3], x[:, ::2, ::2])
-    assert (out[..., 3:] == 0).all()
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_float32(small_resnet, quick_jit):

@@ -1,4 +1,4 @@
-"""Descriptions of small models that several tests start from, their inputs and parameters, and what is measured of them."""
+"""Arguments of small models that several tests build, their inputs and parameters, and measurements of them."""
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,6 @@ def assert_close(actual, expected, tolerance):
 
 
 def memory_of_gradient(function, x, w):
-    """What the gradient of function(x, w) takes beside its arguments, in arrays of x's size."""
+    """Returns the temporary memory of the gradient of function(x, w), in arrays of x's size."""
     compiled = jax.jit(jax.grad(function, (0, 1))).lower(x, w).compile()
     return compiled.memory_analysis().temp_size_in_bytes / x.nbytes

@@ -33,7 +33,10 @@ def plain() -> Iterator[None]:
 
 @contextmanager
 def use_everywhere() -> Iterator[None]:
-    """Uses the kernels for CPU at any size inside a `with` block, also where they do not pay; for tests."""
+    """Uses the kernels for CPU at any size inside a `with` block, also where they do not pay; for tests.
+
+    The block has to hold the tracing of the gradient too, which chooses its formulations by itself.
+    """
     with _mode_set(EVERYWHERE):
         yield
 

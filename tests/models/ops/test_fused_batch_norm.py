@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from toymodels import assert_close, memory_of_gradient
 
-from warmup_jax.models.ops.cpu import batch_norm, convolution, recompute
+from warmup_jax.models import ops
+from warmup_jax.models.ops import definitions, fused_batch_norm
+from warmup_jax.models.ops.cpu import convolution
+from warmup_jax.models.ops.cpu import split_batch as cpu_split_batch
 
 SHAPE = (6, 4, 4, 5)
 
@@ -17,19 +20,19 @@ def formula(x, residual, scale, bias, relu):
     """Batch normalisation, addition and ReLU as the paper writes them."""
     x_float = x.astype(jnp.float32)
     mean, var = jnp.mean(x_float, (0, 1, 2)), jnp.var(x_float, (0, 1, 2))
-    y = (x_float - mean) / jnp.sqrt(var + batch_norm.EPSILON) * scale + bias
+    y = (x_float - mean) / jnp.sqrt(var + definitions.EPSILON) * scale + bias
     y = y if residual is None else y + residual.astype(jnp.float32)
     return (jax.nn.relu(y) if relu else y).astype(x.dtype)
 
 
-def normalize(x, residual, scale, bias, relu, parts=1):
-    """`batch_norm.normalize` of a batch in so many parts, put together again."""
+def normalize(x, residual, scale, bias, relu, halves=1):
+    """`batch_norm` of a batch, or of its two halves, put together again."""
 
     def split(of):
-        return None if of is None else jnp.array_split(of, parts)
+        return None if of is None else cpu_split_batch.with_parts(jnp.array_split(of, halves))
 
-    ys, mean, var = batch_norm.normalize(split(x), split(residual), scale, bias, relu)
-    return jnp.concatenate(ys), mean, var
+    y, mean, var = fused_batch_norm.batch_norm(split(x), scale, bias, split(residual), relu)
+    return ops.merge_batch(y), mean, var
 
 
 def example(*, offset=0.0, residual=True, dtype=jnp.float32, seed=0):
@@ -51,11 +54,11 @@ def value_and_grads(function, args, relu):
     return jax.jit(jax.value_and_grad(lambda args: loss(function, args, relu)))(args)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])  # of 6; of 3 and 3; of 2, 2, 1 and 1 examples
+@pytest.mark.parametrize("halves", [1, 2])
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("residual", [False, True])
-def test_value_and_gradients_equal_the_formula(relu, residual, parts):
-    args, of_parts = example(residual=residual), partial(normalize, parts=parts)
+def test_value_and_gradients_equal_the_formula(relu, residual, halves):
+    args, of_parts = example(residual=residual), partial(normalize, halves=halves)
     assert_close(of_parts(*args, relu)[0], formula(*args, relu), 1e-5)
     assert_close(value_and_grads(of_parts, args, relu), value_and_grads(formula, args, relu), 1e-5)
 
@@ -87,7 +90,7 @@ def test_large_mean_does_not_cancel_the_variance(offset):
     x = np.asarray(args[0], np.float64)
     np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(var, x.var((0, 1, 2)), rtol=1e-4)
-    x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + batch_norm.EPSILON)
+    x_hat = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + definitions.EPSILON)
     np.testing.assert_allclose(y, x_hat * args[2] + args[3] + args[1], atol=1e-3)
 
 
@@ -103,10 +106,9 @@ def test_large_mean_leaves_the_gradients_as_they_are():
 @pytest.mark.parametrize("relu", [False, True])
 def test_nan_passes_through(relu):
     x, residual, scale, bias = example()
-    rest = [residual], bias, scale**2, scale, bias, relu
-    [broken] = batch_norm.transform([x.at[1, 2, 3, 4].set(jnp.nan)], *rest)
-    [whole] = batch_norm.transform([x], *rest)
-    np.testing.assert_array_equal(broken, whole.at[1, 2, 3, 4].set(jnp.nan))
+    normalize = partial(ops.normalize, mean_C=bias, var_C=scale**2, scale_C=scale, bias_C=bias, residual=residual)
+    expected = normalize(x, relu=relu).at[1, 2, 3, 4].set(jnp.nan)
+    np.testing.assert_array_equal(normalize(x.at[1, 2, 3, 4].set(jnp.nan), relu=relu), expected)
 
 
 def test_gradient_through_a_constant_channel_is_finite():
@@ -127,7 +129,7 @@ def hessian_vector_products(function):
 
 def test_hessian_vector_products_by_either_mode_equal_the_formulas():
     expected, _ = hessian_vector_products(formula)
-    backward, forward = hessian_vector_products(partial(normalize, parts=2))
+    backward, forward = hessian_vector_products(partial(normalize, halves=2))
     assert_close(backward, expected, 1e-5)
     assert_close(forward, expected, 1e-5)
 
@@ -135,25 +137,25 @@ def test_hessian_vector_products_by_either_mode_equal_the_formulas():
 IMAGES, KERNEL = jnp.ones((8, 16, 16, 32)), jnp.ones((3, 3, 32, 32))
 
 
-def chain(x, kernel, parts=1):
-    """Six convolutions of a batch in parts, each normalised."""
-    xs = jnp.array_split(x, parts)
+def chain(x, kernel, split=False):
+    """Six convolutions of a batch, or of its halves, each normalised."""
+    x = cpu_split_batch.split_batch(x) if split else x
     for _ in range(6):
-        xs = [convolution.convolve(x, kernel, 1) for x in xs]
-        xs, _, _ = batch_norm.normalize(xs, None, jnp.ones(32), jnp.zeros(32), True)
-    return sum(jnp.sum(x) for x in xs)
+        x, _, _ = ops.batch_norm(ops.conv2d(x, kernel), jnp.ones(32), jnp.zeros(32), relu=True)
+    return jnp.sum(ops.merge_batch(x))
 
 
 def test_of_x_and_its_difference_from_the_mean_one_is_kept(monkeypatch):
-    waited = memory_of_gradient(chain, IMAGES, KERNEL)
-    monkeypatch.setattr(recompute, "after", lambda dy, x: x)
-    assert waited < memory_of_gradient(chain, IMAGES, KERNEL) - 4
+    recomputed = memory_of_gradient(chain, IMAGES, KERNEL)
+    for module in (convolution, fused_batch_norm):
+        monkeypatch.setattr(module, "recompute_after", lambda dy, x: x)
+    assert recomputed < memory_of_gradient(chain, IMAGES, KERNEL) - 4
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_a_layer_keeps_its_x_and_its_y_alone(parts):
-    """And no scale of a channel for every number, which XLA shares between the sums of two parts."""
-    assert memory_of_gradient(partial(chain, parts=parts), IMAGES, KERNEL) < 6 * 2 + 2
+@pytest.mark.parametrize("split", [False, True])
+def test_a_layer_keeps_its_x_and_its_y_alone(split):
+    """Nor does XLA store the scale of a channel for every element, to share it between the sums of two halves."""
+    assert memory_of_gradient(partial(chain, split=split), IMAGES, KERNEL) < 6 * 2 + 2
 
 
 def test_statistics_carry_no_gradient():
@@ -162,19 +164,3 @@ def test_statistics_carry_no_gradient():
         return jnp.sum(mean) + jnp.sum(var)
 
     assert all((g == 0).all() for g in jax.tree.leaves(jax.grad(total)(example())))
-
-
-@pytest.mark.parametrize("zero_scale", [False, True])
-def test_running_statistics_in_closed_form(zero_scale):
-    module = batch_norm.BatchNorm(5, zero_scale=zero_scale)
-    assert (module.scale[...] == (0.0 if zero_scale else 1.0)).all() and (module.bias[...] == 0).all()
-    x, residual, _, _ = example(offset=2.0)
-    for _ in range(3):
-        [y] = module([x], train=True, relu=False, residuals=[residual])
-    mean, var = np.mean(x, (0, 1, 2)), np.var(x, (0, 1, 2))
-    np.testing.assert_allclose(module.mean[...], (1 - 0.9**3) * mean, rtol=1e-5)
-    np.testing.assert_allclose(module.var[...], 0.9**3 + (1 - 0.9**3) * var, rtol=1e-5)
-    np.testing.assert_allclose(y, residual + (0.0 if zero_scale else (x - mean) / np.sqrt(var + 1e-5)), atol=1e-5)
-    expected = residual + module.scale[...] * (x - module.mean[...]) / np.sqrt(module.var[...] + 1e-5)
-    [y] = module([x], train=False, relu=False, residuals=[residual])
-    np.testing.assert_allclose(y, expected, atol=1e-5)

@@ -197,7 +197,9 @@ def test_a_fully_connected_network_by_hand(quick_jit, random_params):
     first = np.maximum(x.reshape(3, 8) @ params["layer1"]["kernel"] + params["layer1"]["bias"], 0)
     second = np.maximum(first @ params["layer2"]["kernel"] + params["layer2"]["bias"], 0)
     head = second @ params["head"]["kernel"] + params["head"]["bias"]
-    expected = models.Intermediates({"layer1": first, "layer2": second, "head": head}, {"layer1": first, "layer2": second}, {})
+    expected = models.Intermediates(
+        {"layer1": first, "layer2": second, "head": head}, {"layer1": first, "layer2": second}, {}
+    )
     assert_trees_close(quick_jit(lambda p: model.observe(p, {}, x, train=False))(params), expected,
                        rtol=1e-4, atol=1e-5)  # fmt: skip
 

@@ -12,9 +12,9 @@ from warmup_jax.models.ops.cpu import winograd
 SIZES = [(4, 6), (5, 7), (4, 7), (7, 4), (1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def example(size, draw, batch=2, incoming=3, outgoing=5):
+def example(size, draw, batch=2, in_channels=3, out_channels=5):
     """(image, kernel, gradient of the output)"""
-    shapes = (batch, *size, incoming), (3, 3, incoming, outgoing), (batch, *size, outgoing)
+    shapes = (batch, *size, in_channels), (3, 3, in_channels, out_channels), (batch, *size, out_channels)
     return [draw(shape).astype(np.float32) for shape in shapes]
 
 
@@ -34,7 +34,7 @@ def by_sums(x, kernel, dy):
 
 
 def by_winograd(x, kernel, dy):
-    return winograd.convolve(x, kernel), *winograd.gradients(x, kernel, dy)
+    return winograd.conv2d(x, kernel), *winograd.gradients(x, kernel, dy)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -48,7 +48,7 @@ def test_small_integers_are_convolved_exactly(quick_jit, size):
 
 def test_the_error_in_float32_is_about_a_millionth_of_the_largest():
     random = np.random.default_rng(0)
-    args = example((7, 8), lambda shape: random.normal(size=shape), batch=4, incoming=64, outgoing=32)
+    args = example((7, 8), lambda shape: random.normal(size=shape), batch=4, in_channels=64, out_channels=32)
     assert_close(jax.jit(by_winograd)(*args), by_sums(*args), 1e-6)
 
 
@@ -77,19 +77,19 @@ def test_it_multiplies_16_times_where_the_sums_multiply_36_times(size):
     x, kernel, dy = example(size, np.ones)
     tiles = 2 * -(-size[0] // 2) * -(-size[1] // 2)
     plain = 36 * tiles * 3 * 5  # 4 outputs of 9 taps a tile; an odd size is rounded up
-    assert multiplications(equations(winograd.convolve, x, kernel)) * 36 == 16 * plain
+    assert multiplications(equations(winograd.conv2d, x, kernel)) * 36 == 16 * plain
     assert multiplications(equations(winograd.gradients, x, kernel, dy)) * 36 == 16 * 2 * plain
 
 
 def test_the_products_of_a_row_of_a_tile_are_one():
     x, kernel, dy = example((4, 6), np.ones)
-    for count, function, args in (4, winograd.convolve, (x, kernel)), (8, winograd.gradients, (x, kernel, dy)):
+    for count, function, args in (4, winograd.conv2d, (x, kernel)), (8, winograd.gradients, (x, kernel, dy)):
         assert [each.primitive.name for each in equations(function, *args)].count("dot_general") == count
 
 
 def test_the_gradient_of_the_output_is_computed_once():
     """XLA would compute it again in each of the slices that it is cut into."""
-    x, kernel, dy = example((16, 16), np.ones, batch=8, incoming=64, outgoing=64)
+    x, kernel, dy = example((16, 16), np.ones, batch=8, in_channels=64, out_channels=64)
 
     def gradients(x, kernel, dy, other):
         return winograd.gradients(x, kernel, dy - other)
