@@ -68,20 +68,26 @@ class Attention(nnx.Module):
         keys_BxSxHxK, values_BxSxHxK = cache["keys"].transpose(0, 3, 1, 2), cache["values"].swapaxes(1, 2)
         return self._attend(self._queries(x_Bx1xD, rotation), keys_BxSxHxK, values_BxSxHxK, mask_Bx1xS)
 
-    def _keys_values(self, x_BxSxD, rotation=None):
+    def _keys_values(self, x_BxSxD: jax.Array, rotation: Rotation | None = None) -> tuple[jax.Array, jax.Array]:
         key_BxSxHxK = rotate(self._normed("key_norm", self._split_heads(self.key(x_BxSxD))), rotation)
         return key_BxSxHxK, self._split_heads(self.value(x_BxSxD))
 
-    def _queries(self, x_BxTxD, rotation):
+    def _queries(self, x_BxTxD: jax.Array, rotation: Rotation | None) -> jax.Array:
         return rotate(self._normed("query_norm", self._split_heads(self.query(x_BxTxD))), rotation)
 
-    def _split_heads(self, x_BxLxD):
+    def _split_heads(self, x_BxLxD: jax.Array) -> jax.Array:
         return x_BxLxD.reshape(*x_BxLxD.shape[:-1], self.heads, self.head_width)
 
-    def _normed(self, name, x_BxLxHxK):
+    def _normed(self, name: str, x_BxLxHxK: jax.Array) -> jax.Array:
         return getattr(self, name)(x_BxLxHxK) if self.qk_norm else x_BxLxHxK
 
-    def _attend(self, query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS):
+    def _attend(
+        self,
+        query_BxTxHxK: jax.Array,
+        keys_BxSxHxK: jax.Array,
+        values_BxSxHxK: jax.Array,
+        mask_BxTxS: jax.Array | None,
+    ) -> jax.Array:
         # Decoding has one query per row, which leaves a fused kernel nothing to fuse.
         kind = self.kind if query_BxTxHxK.shape[1] > 1 else "own"
         y_BxTxHxK = attend(query_BxTxHxK, keys_BxSxHxK, values_BxSxHxK, mask_BxTxS, kind)

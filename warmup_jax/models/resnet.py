@@ -20,10 +20,20 @@ from warmup_jax.models.layers import BatchNorm, Conv, max_pool, mean_pool, subsa
 from warmup_jax.models.resnet_config import ResNetConfig
 
 
-class Block(nnx.Module):
-    """The shortcut of a residual block: x, or x in another shape; `conv` makes a convolution from its sizes."""
+class ResidualBlock(nnx.Module):
+    """The common part of the blocks: the shortcut, which is x or, where a block changes the shape, x in another shape.
 
-    expansion: int  # output channels for each channel of the first convolution
+    The norms of a block add the shortcut and apply the ReLU themselves, in the same pass over the activations.
+
+    Args:
+      conv: makes a convolution: (in_channels, out_channels, kernel_size, stride) -> `Conv`.
+      in_channels: of x.
+      channels: of the first convolution of the block.
+      stride: of the block.
+      shortcut: "A" or "B", see `ResNetConfig`.
+    """
+
+    expansion: int  # output channels of a block for each of `channels`
 
     def __init__(self, conv: Callable, in_channels: int, channels: int, stride: int, shortcut: str):
         self.stride, self.out_channels = stride, self.expansion * channels
@@ -33,12 +43,13 @@ class Block(nnx.Module):
             self.shortcut_norm = BatchNorm(self.out_channels)
 
     def residual(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns shortcut(x)."""
         if self.project:
             return self.shortcut_norm(self.shortcut(x), train=train)
         return subsample(x, self.stride, self.out_channels)
 
 
-class BasicBlock(Block):
+class BasicBlock(ResidualBlock):
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x)), two 3x3 convolutions."""
 
     expansion = 1
@@ -57,8 +68,8 @@ class BasicBlock(Block):
         return self.norm2(self.conv2(y), train=train, residual=residual, relu=True)
 
 
-class Bottleneck(Block):
-    """As `BasicBlock`, with convolutions of 1x1, 3x3 and 1x1, the last to four times the channels."""
+class Bottleneck(ResidualBlock):
+    """A `BasicBlock` with convolutions of 1x1, 3x3 and 1x1, the last to four times the channels."""
 
     expansion = 4
 

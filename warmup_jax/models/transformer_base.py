@@ -75,7 +75,7 @@ class TransformerBase(nnx.Module):
         """Adds blocks as children name_0, name_1, ...; with scan_layers as one child with a leading axis of layers."""
         graphs = []
 
-        def params_of(key):
+        def params_of(key: jax.Array) -> Any:
             graph, params = nnx.split(make(key))
             graphs.append(graph)
             return nnx.to_pure_dict(params)
@@ -119,7 +119,7 @@ class TransformerBase(nnx.Module):
           context: what each block takes in addition.
         """
 
-        def layer(x_BxTxD, graph, params, keys):
+        def layer(x_BxTxD: jax.Array, graph: Any, params: Any, keys: jax.Array | None) -> jax.Array:
             return nnx.merge(graph, params)(x_BxTxD, keys, context)
 
         if self.config.remat:
