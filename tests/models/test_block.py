@@ -25,6 +25,18 @@ def random_stream():
     return jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
 
 
+# The residual sum of x and a branch f by placement, with its norm n and the norm m of the output of the branch.
+FORMULAS = {
+    "post": lambda x, f, n, m: n(x + f(x)),
+    "pre": lambda x, f, n, m: x + f(n(x)),
+    "peri": lambda x, f, n, m: x + m(f(n(x))),
+    "deepnorm": lambda x, f, n, m: n(1.7 * x + f(x)),
+    "rezero": lambda x, f, n, m: x + 0.4 * f(x),
+    "admin": lambda x, f, n, m: n(jnp.arange(1.0, 9.0) * x + f(x)),
+    "none": lambda x, f, n, m: x + f(x),
+}
+
+
 @pytest.mark.parametrize("norm", ALLOWED["norm"])
 def test_a_block_is_the_formula_of_its_placement(norm):
     scales = StackScales(shortcut=1.7, branch=1.0, last=1.0) if norm == "deepnorm" else PLAIN
@@ -42,16 +54,8 @@ def test_a_block_is_the_formula_of_its_placement(norm):
         "ffn": block.ffn,
     }
     for name, f in branches.items():
-        n, out = getattr(block, f"{name}_norm", None), getattr(block, f"{name}_output_norm", None)
-        x = {
-            "post": lambda: n(x + f(x)),
-            "pre": lambda: x + f(n(x)),
-            "peri": lambda: x + out(f(n(x))),
-            "deepnorm": lambda: n(1.7 * x + f(x)),
-            "rezero": lambda: x + 0.4 * f(x),
-            "admin": lambda: n(jnp.arange(1.0, 9.0) * x + f(x)),
-            "none": lambda: x + f(x),
-        }[norm]()
+        norms = getattr(block, f"{name}_norm", None), getattr(block, f"{name}_output_norm", None)
+        x = FORMULAS[norm](x, f, *norms)
     np.testing.assert_allclose(actual, x, rtol=1e-5, atol=1e-6)
 
 

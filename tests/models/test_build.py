@@ -160,9 +160,8 @@ def test_apply_in_a_scan_equals_a_loop(model, init, random_inputs):
         return stats, outputs
 
     scanned = jax.lax.scan(step, stats, inputs)
-    first_batch, second_batch = [jax.tree.map(lambda leaf: leaf[i], inputs) for i in (0, 1)]
-    stats, first = step(stats, first_batch)
-    stats, second = step(stats, second_batch)
+    stats, first = step(stats, jax.tree.map(lambda leaf: leaf[0], inputs))
+    stats, second = step(stats, jax.tree.map(lambda leaf: leaf[1], inputs))
     assert_trees_close(scanned, (stats, jnp.stack([first, second])), rtol=1e-4, atol=1e-5)
 
 

@@ -1,6 +1,6 @@
 """Parameter counts, initial values, the gradient at initialisation, and what the constructors refuse."""
 
-import functools
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,10 @@ GPT2 = dict(
 
 def shapes(model):
     return jax.eval_shape(model.init, jax.random.key(0))[0]
+
+
+def layer_of(stacked, i):
+    return jax.tree.map(lambda leaf: leaf[i], stacked)
 
 
 def count(params):
@@ -62,7 +66,7 @@ def translation_init(small_transformer, quick_jit):
         model = small_transformer(norm=norm, encoder_depth=2, decoder_depth=1, tied=True)
         return quick_jit(model.init)(jax.random.key(0))[0]
 
-    return functools.cache(init)
+    return cache(init)
 
 
 def test_post_and_pre_share_their_parameters(translation_init):
@@ -163,7 +167,7 @@ def test_admin_carries_the_variances_of_the_branches_before(small_decoder, quick
     x = np.sqrt(width) * np.asarray(params["tokens"]["embedding"])[tokens] + sinusoids(32, width)
     before = x.var()
     for i in range(depth):
-        layer = jax.tree.map(lambda leaf: np.asarray(leaf[i]), params["decoder"])
+        layer = jax.tree.map(np.asarray, layer_of(params["decoder"], i))
         for name, branch in (("self_attention", self_attention), ("ffn", feed_forward)):
             omega = layer[f"{name}_shortcut"]["scale"]
             expected = 1.0 if i == 0 and name == "self_attention" else np.sqrt(before)
@@ -202,7 +206,7 @@ def slopes(small_decoder, quick_jit):
 
     def gradient_norm(params, norm, depth):
         """Not compiled, and by this one kernel: only the last block is differentiated."""
-        blocks = [jax.tree.map(lambda leaf: leaf[i], params["decoder"]) for i in range(depth)]
+        blocks = [layer_of(params["decoder"], i) for i in range(depth)]
         params = params | {f"decoder_{i}": block for i, block in enumerate(blocks)}
         del params["decoder"]
         model, last = small_decoder(norm=norm, depth=depth, **args), blocks[-1]["ffn"]["down"]
@@ -214,7 +218,7 @@ def slopes(small_decoder, quick_jit):
         return jnp.linalg.norm(jax.grad(loss)(last["kernel"]))
 
     def slope(norm):
-        means = [jax.vmap(lambda params: gradient_norm(params, norm, depth))(deepest).mean() for depth in depths]
+        means = [jax.vmap(partial(gradient_norm, norm=norm, depth=depth))(deepest).mean() for depth in depths]
         return np.polyfit(np.log(depths), np.log(means), 1)[0]
 
     return {norm: slope(norm) for norm in ("post", "pre")}

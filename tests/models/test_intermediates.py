@@ -1,5 +1,7 @@
 """What models show of their layers: names, shapes, masks, and the values against `apply` and by hand."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -120,8 +122,8 @@ def test_relus_are_nowhere_negative_and_some_are_0(toy, quick_jit, random_params
 
 def test_jitted_equals_eager_and_mapped_equals_a_loop(toy, quick_jit, random_params, random_stats):
     model, inputs = toy
-    runs = [jax.tree.map(lambda leaf: factor * leaf, (random_params(model), random_stats(model)))
-            for factor in (1.0, 0.8)]  # fmt: skip
+    first = random_params(model), random_stats(model)
+    runs = [first, jax.tree.map(lambda leaf: np.float32(0.8) * leaf, first)]
 
     def observe(params, stats):
         return model.observe(params, stats, inputs, train=False)
@@ -135,10 +137,12 @@ def test_jitted_equals_eager_and_mapped_equals_a_loop(toy, quick_jit, random_par
 
 @pytest.mark.parametrize("train", [False, True])
 def test_the_head_shows_the_logits(small_resnet, quick_jit, random_params, random_stats, train):
+    def both(model, *args):
+        return model.observe(*args, train=train), model.apply(*args, train=train, key=None)
+
     for model, inputs in ((small_fcn(), random(3, 4, 2)), (small_resnet(stem="7x7"), random(3, 8, 8, 3))):
-        params, stats = random_params(model), random_stats(model)
-        seen, (logits, _) = quick_jit(lambda *a: (
-            model.observe(*a, train=train), model.apply(*a, train=train, key=None)))(params, stats, inputs)  # fmt: skip
+        args = random_params(model), random_stats(model), inputs
+        seen, (logits, _) = quick_jit(partial(both, model))(*args)
         np.testing.assert_allclose(seen.outputs["head"], logits, rtol=1e-5)
         assert np.ptp(logits, axis=0).max() > 0.01
 

@@ -173,16 +173,20 @@ def test_training_with_dropout_needs_a_key(small_decoder, unrolled):
 
 def test_bfloat16_computes_near_float32_and_gives_float32(small_transformer, quick_jit, random_params):
     inputs = inputs_of(np.arange(7), SOURCE_SEGMENTS, np.arange(6), TARGET_SEGMENTS)
-    results = {}
-    for dtype in ("float32", "bfloat16"):
+
+    def logits_of(dtype):
         model = small_transformer(dtype=dtype, scan_layers=True, positions="rotary", qk_norm=True)
-        params = random_params(model)
-        results[dtype], (_, cache) = quick_jit(lambda p: (
-            model.apply(p, {}, inputs, train=True, key=None)[0], model.begin(p, inputs, batch_size=1, length=6)
-        ))(params)  # fmt: skip
-        assert results[dtype].dtype == jnp.float32
+
+        @quick_jit
+        def both(params):
+            logits, _ = model.apply(params, {}, inputs, train=True, key=None)
+            return logits, model.begin(params, inputs, batch_size=1, length=6)
+
+        logits, (_, cache) = both(random_params(model))
         shapes = jax.eval_shape(model.init, jax.random.key(0))[0]
-        assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+        assert {leaf.dtype for leaf in jax.tree.leaves((logits, shapes))} == {jnp.dtype("float32")}
         assert {leaf.dtype for leaf in jax.tree.leaves(cache)} == {jnp.dtype(dtype)}
-    difference = np.abs(results["float32"] - results["bfloat16"]).max()
-    assert 0 < difference < 0.05 * np.abs(results["float32"]).max()
+        return logits
+
+    wide, narrow = logits_of("float32"), logits_of("bfloat16")
+    assert 0 < np.abs(wide - narrow).max() < 0.05 * np.abs(wide).max()
