@@ -21,7 +21,9 @@ def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
     return table[name]
 
 
-def construct(kind: str, table: Mapping[str, Callable], name: str, args: Mapping[str, Any], **supplied: Any) -> Any:
+def construct(
+    kind: str, table: Mapping[str, Callable[..., Any]], name: str, args: Mapping[str, Any], **supplied: Any
+) -> Any:
     """Calls `table[name]` with exactly the arguments that it names.
 
     Args:
@@ -40,7 +42,7 @@ def construct(kind: str, table: Mapping[str, Callable], name: str, args: Mapping
     return function(**offered, **args)
 
 
-def check_arguments(what: str, function: Callable, args: Iterable[str], supplied: Iterable[str]) -> None:
+def check_arguments(what: str, function: Callable[..., Any], args: Iterable[str], supplied: Iterable[str]) -> None:
     """Raises a ValueError unless `args` are the arguments of `function` that are not supplied otherwise."""
     parameters = inspect.signature(function).parameters
     wanted = [p for p in parameters if p not in supplied]

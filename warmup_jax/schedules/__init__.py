@@ -19,6 +19,7 @@ or the axis of a `jax.vmap`: a sweep over warmup lengths is one program.
 [0.1, 0.1, 0.01]
 """
 
+from warmup_jax.numerics import Schedule
 from warmup_jax.schedules.adam_factors import radam_warmup, untuned_exponential_warmup, untuned_linear_warmup
 from warmup_jax.schedules.composition import (
     COMBINATIONS,
@@ -63,5 +64,60 @@ from warmup_jax.schedules.factors import (
     warmup_progress,
 )
 from warmup_jax.schedules.inspection import effective_warmup, lint, plot, values
-from warmup_jax.schedules.numbers import Schedule
 from warmup_jax.schedules.recipes import RECIPES, goyal, gpt, inverse_sqrt, noam, one_cycle, resnet110, trapezoid, wsd
+
+__all__ = [
+    "COMBINATIONS",
+    "COUNTS",
+    "DECAYS",
+    "RECIPES",
+    "SHAPES",
+    "WARMUPS",
+    "build",
+    "combine",
+    "constant_decay",
+    "constant_warmup",
+    "cooldown",
+    "cosine_decay",
+    "cosine_restarts_decay",
+    "cosine_warmup",
+    "decay_progress",
+    "delay",
+    "effective_warmup",
+    "exponential_decay",
+    "exponential_warmup",
+    "geometric_decay",
+    "geometric_warmup",
+    "goyal",
+    "gpt",
+    "inverse_sqrt",
+    "inverse_sqrt_decay",
+    "jagged_restarts",
+    "join",
+    "linear_decay",
+    "linear_warmup",
+    "lint",
+    "logarithmic_warmup",
+    "multistep_decay",
+    "no_warmup",
+    "noam",
+    "one_cycle",
+    "one_cycle_decay",
+    "plot",
+    "polynomial_decay",
+    "power_warmup",
+    "radam_warmup",
+    "resnet110",
+    "rewarm",
+    "Schedule",
+    "sigmoid_warmup",
+    "sqrt_complement_warmup",
+    "trapezoid",
+    "untuned_exponential_warmup",
+    "untuned_linear_warmup",
+    "values",
+    "warmup_progress",
+    "warmup_steps_from",
+    "wsd",
+    "wsd_decay",
+]

@@ -1,10 +1,13 @@
 r"""Warmup factors that follow from Adam's beta2 alone, so that there is no length to tune."""
 
+from types import ModuleType
+
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from warmup_jax.numerics import Number, Schedule, array_module, require
 from warmup_jax.schedules.factors import exponential_warmup, linear_warmup
-from warmup_jax.schedules.numbers import Schedule, library, require
 
 
 def untuned_linear_warmup(beta2: ArrayLike) -> Schedule:
@@ -30,7 +33,7 @@ def untuned_linear_warmup(beta2: ArrayLike) -> Schedule:
       <https://arxiv.org/abs/1910.04209>`_, 2021
     """
     require("beta2", beta2, 0, 1, above=True, below=True)
-    return linear_warmup(library(beta2).round(2 / (1 - beta2)))
+    return linear_warmup(array_module(beta2).round(2 / (1 - beta2)))
 
 
 def untuned_exponential_warmup(beta2: ArrayLike) -> Schedule:
@@ -56,7 +59,7 @@ def untuned_exponential_warmup(beta2: ArrayLike) -> Schedule:
       <https://arxiv.org/abs/1910.04209>`_, 2021
     """
     require("beta2", beta2, 0, 1, above=True, below=True)
-    return exponential_warmup(library(beta2).round(1 / (1 - beta2)))
+    return exponential_warmup(array_module(beta2).round(1 / (1 - beta2)))
 
 
 def radam_warmup(beta2: ArrayLike) -> Schedule:
@@ -90,10 +93,10 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
     require("beta2", beta2, 0.6, 1, above=True, below=True)
     # With beta2 = exp(-u): rho_inf = coth(u/2) and rho_s = coth(u/2) - s coth(s u/2) + s. Written with
     # L(z) = coth(z) - 1/z the large terms 2/u cancel on paper instead of in the floats.
-    xp = library(beta2)
+    xp = array_module(beta2)
     u = -xp.log(beta2)
 
-    def rho(s, xp=jnp):
+    def rho(s: Number, xp: ModuleType = jnp) -> jax.Array:
         return s + _langevin(u / 2, xp) - s * _langevin(s * u / 2, xp)
 
     rho_inf = 2 / u + _langevin(u / 2, xp)
@@ -101,7 +104,7 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
     first = 1 + (rho(xp.arange(1, 200), xp) <= 4).sum()
     above_4 = rho(first, xp) - 4  # small, so it is taken in double precision where beta2 is concrete
 
-    def factor(t):
+    def factor(t: ArrayLike) -> jax.Array:
         rho_s = rho(jnp.maximum(jnp.asarray(t), 0) + first)
         numerator = (above_4 + (rho_s - rho(jnp.asarray(first)))) * (rho_s - 2) * rho_inf
         return jnp.sqrt(numerator / ((rho_inf - 4) * (rho_inf - 2) * rho_s))
@@ -109,8 +112,8 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
     return factor
 
 
-def _langevin(z: ArrayLike, xp=jnp):
-    """coth(z) - 1/z for z > 0, by its series where the two nearly cancel."""
+def _langevin(z: Number, xp: ModuleType = jnp) -> jax.Array:
+    """Returns coth(z) - 1/z for z > 0, by its series where the two nearly cancel."""
     small = z < 0.25
     s, safe = xp.where(small, z, 0.0), xp.where(small, 1.0, z)
     squared = s * s

@@ -4,17 +4,18 @@ r"""Learning rates out of warmup factors and decays.
   \eta(t) = w(t)\,\bigl[d(t)\,\eta_{peak} + (1 - d(t))\,\eta_{end}\bigr] + (1 - w(t))\,\eta_{init}
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Schedule, require, require_steps
 from warmup_jax.schedules import adam_factors, decays, factors
-from warmup_jax.schedules.numbers import Schedule, require, require_steps
 
-WARMUPS = {
+WARMUPS: dict[str, Callable[..., Schedule]] = {
     "none": factors.no_warmup,
     "linear": factors.linear_warmup,
     "constant": factors.constant_warmup,
@@ -29,7 +30,7 @@ WARMUPS = {
     "untuned_exponential": adam_factors.untuned_exponential_warmup,
     "radam": adam_factors.radam_warmup,
 }
-DECAYS = {
+DECAYS: dict[str, Callable[..., Schedule]] = {
     "constant": decays.constant_decay,
     "linear": decays.linear_decay,
     "polynomial": decays.polynomial_decay,
@@ -86,7 +87,7 @@ def combine(
         require(name, value, 0)
     require_steps("num_steps", num_steps)
 
-    def learning_rate(t):
+    def learning_rate(t: ArrayLike) -> jax.Array:
         t = jnp.clip(jnp.asarray(t), 0, num_steps)
         w, d = warmup(t), decay(t)
         return w * (d * peak_lr + (1 - d) * end_lr) + (1 - w) * init_lr
@@ -182,7 +183,7 @@ def join(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
       [0.25, 0.5, 1.0]
     """
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         t = jnp.asarray(t)
         before = first(jnp.minimum(t, boundary))
         return jnp.where(t < boundary, before, second(jnp.maximum(t - boundary, 0)))
@@ -239,7 +240,7 @@ def jagged_restarts(schedule: Schedule, period: ArrayLike, warmup: Schedule) -> 
     """
     require("period", period, 0, above=True)
 
-    def restarted(t):
+    def restarted(t: ArrayLike) -> jax.Array:
         t = jnp.asarray(t)
         return jnp.where(t < period, 1.0, warmup(t % period)) * schedule(t)
 

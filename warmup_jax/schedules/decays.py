@@ -6,11 +6,12 @@ neither rises again nor turns negative after its end. A stop at or before the
 start is taken as start + 1.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules.numbers import Schedule, power, require
+from warmup_jax.numerics import Numbers, Schedule, power, require
 
 
 def decay_progress(start: ArrayLike, stop: ArrayLike) -> Schedule:
@@ -33,7 +34,7 @@ def decay_progress(start: ArrayLike, stop: ArrayLike) -> Schedule:
     require("start", start)
     require("stop", stop)
 
-    def progress(t):
+    def progress(t: ArrayLike) -> jax.Array:
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.maximum(jnp.asarray(stop) - start, 1)
         return jnp.where(done < of, done / of, 1.0)  # 1 to the last bit, which division does not promise
 
@@ -173,7 +174,7 @@ def geometric_decay(
     require("decay_rate", decay_rate, 0, 1, above=True)
     require("transition_steps", transition_steps, 0, above=True)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
         exponent = jnp.maximum(jnp.asarray(t) - start, 0) / transition_steps
         return jnp.asarray(decay_rate, float) ** (jnp.floor(exponent) if staircase else exponent)
 
@@ -210,7 +211,7 @@ def inverse_sqrt_decay(start: ArrayLike, timescale: ArrayLike) -> Schedule:
     return lambda t: 1 / jnp.sqrt(1 + jnp.maximum(jnp.asarray(t) - start, 0) / timescale)
 
 
-def multistep_decay(boundaries: ArrayLike, factor: ArrayLike) -> Schedule:
+def multistep_decay(boundaries: Numbers, factor: Numbers) -> Schedule:
     r"""Decay by steps: d(t) is the product of the factors of the boundaries b with b <= t.
 
     Args:
@@ -235,7 +236,7 @@ def multistep_decay(boundaries: ArrayLike, factor: ArrayLike) -> Schedule:
     require("boundaries", boundaries, 0)
     require("factor", factor, 0)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
         passed = jnp.asarray(t)[..., None] >= jnp.asarray(boundaries)
         return jnp.where(passed, jnp.asarray(factor, float), 1.0).prod(-1)
 
@@ -381,7 +382,7 @@ def cosine_restarts_decay(
     require("peak_decay", peak_decay, 0, 1, above=True)
     require("num_cycles", num_cycles, 1)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
         t = jnp.maximum(jnp.asarray(t) - start, 0)
         lengths = cycle_steps * jnp.asarray(cycle_mult, float) ** jnp.arange(num_cycles)
         ends = jnp.cumsum(lengths)

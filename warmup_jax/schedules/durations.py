@@ -42,30 +42,31 @@ def warmup_steps_from(
       >>> warmup_steps_from(fraction=0.03, num_steps=1000)
       30
     """
-    given = {"steps": steps, "epochs": epochs, "examples": examples, "tokens": tokens, "fraction": fraction}
-    given = {unit: value for unit, value in given.items() if value is not None}
+    lengths = {"steps": steps, "epochs": epochs, "examples": examples, "tokens": tokens, "fraction": fraction}
+    given = {unit: value for unit, value in lengths.items() if value is not None}
     if len(given) != 1:
         found = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
         raise ValueError(f"give exactly one of steps, epochs, examples, tokens, fraction; got {found}")
     ((unit, value),) = given.items()
-    needed = {
-        "epochs": {"batch_size": batch_size, "train_size": train_size},
-        "examples": {"batch_size": batch_size},
-        "tokens": {"tokens_per_batch": tokens_per_batch},
-        "fraction": {"num_steps": num_steps},
-    }.get(unit, {})
-    for name, number in needed.items():
+
+    def needed(name: str, number: int | None) -> int:
         if number is None or number <= 0:
             raise ValueError(f"a warmup in {unit} needs {name} above 0, got {number}")
+        return number
+
+    if unit == "epochs":
+        size = needed("batch_size", batch_size)
+        updates = value * needed("train_size", train_size) / size
+    elif unit == "examples":
+        updates = value / needed("batch_size", batch_size)
+    elif unit == "tokens":
+        updates = value / needed("tokens_per_batch", tokens_per_batch)
+    elif unit == "fraction":
+        updates = value * needed("num_steps", num_steps)
+    else:
+        updates = value
     if not 0 <= value < float("inf") or (unit == "fraction" and value > 1):
         raise ValueError(f"{unit} must be at least 0{' and at most 1' if unit == 'fraction' else ''}, got {value}")
     if unit == "steps" and value != int(value):
         raise ValueError(f"steps must be a whole number of updates, got {value}")
-    updates = {
-        "steps": lambda: value,
-        "epochs": lambda: value * train_size / batch_size,
-        "examples": lambda: value / batch_size,
-        "tokens": lambda: value / tokens_per_batch,
-        "fraction": lambda: value * num_steps,
-    }[unit]()
     return max(round(updates), int(value > 0))

@@ -16,11 +16,12 @@ count         x                who counts so
 W = 0 means no warmup in all of them.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules.numbers import Schedule, power, ratio, require, require_steps
+from warmup_jax.numerics import Schedule, power, ratio, require, require_steps
 
 # count: (added to t, added to W)
 COUNTS = {"one": (1, 0), "zero": (0, 0), "one_over": (1, 1), "linspace": (0, -1)}
@@ -46,7 +47,7 @@ def warmup_progress(warmup_steps: ArrayLike, count: str = "one") -> Schedule:
     require_steps("warmup_steps", warmup_steps)
     to_t, to_length = registry.lookup("count", COUNTS, count)
 
-    def progress(t):
+    def progress(t: ArrayLike) -> jax.Array:
         t, length = jnp.maximum(jnp.asarray(t), 0), jnp.asarray(warmup_steps)
         done, of = t + to_t, length + to_length
         # Where it has ended x is 1 to the last bit, which compiled division does not promise.
@@ -277,7 +278,7 @@ def logarithmic_warmup(warmup_steps: ArrayLike) -> Schedule:
     """
     require_steps("warmup_steps", warmup_steps)
 
-    def factor(t):
+    def factor(t: ArrayLike) -> jax.Array:
         t, length = jnp.maximum(jnp.asarray(t), 0) + 1, jnp.asarray(warmup_steps)
         logarithm = lambda number: jnp.log(jnp.maximum(number, 1).astype(float))
         return jnp.where(t < length, ratio(logarithm(t), logarithm(length), 1.0), 1.0)

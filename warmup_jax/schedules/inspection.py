@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax.schedules.numbers import Schedule, require
+from warmup_jax.numerics import Schedule, require
 
 
 def values(schedule: Schedule, num_steps: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Published learning rates, whole: warmup, decay and their numbers."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from warmup_jax.numerics import Schedule, require, require_steps
 from warmup_jax.schedules import decays, factors
 from warmup_jax.schedules.composition import combine, rewarm
-from warmup_jax.schedules.numbers import Schedule, require, require_steps
 
 
 def noam(d_model: ArrayLike, warmup_steps: ArrayLike, scale: ArrayLike = 1.0) -> Schedule:
@@ -35,7 +36,7 @@ def noam(d_model: ArrayLike, warmup_steps: ArrayLike, scale: ArrayLike = 1.0) ->
     length = jnp.maximum(jnp.asarray(warmup_steps), 1)
     decay = decays.inverse_sqrt_decay(length - 1, length)
     factor = factors.linear_warmup(warmup_steps)
-    peak = scale / jnp.sqrt(jnp.asarray(d_model, float) * length)
+    peak = jnp.divide(scale, jnp.sqrt(jnp.asarray(d_model, float) * length))
     return lambda t: peak * factor(t) * decay(t)
 
 
@@ -160,7 +161,7 @@ def inverse_sqrt(peak_lr: ArrayLike, warmup_steps: ArrayLike, init_lr: ArrayLike
     length = jnp.maximum(jnp.asarray(warmup_steps), 1)
     factor, decay = factors.linear_warmup(warmup_steps), decays.inverse_sqrt_decay(length, length)
 
-    def learning_rate(t):
+    def learning_rate(t: ArrayLike) -> jax.Array:
         w = factor(t)
         return w * decay(t) * peak_lr + (1 - w) * init_lr
 

@@ -4,21 +4,20 @@ Their moments are kept in float32 at least: in bfloat16 a second moment with
 beta2 = 0.999 would not move.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules.numbers import require
+from warmup_jax.numerics import Number, rectification, require, wide_dtype
 
 
 class RectifiedAdamState(NamedTuple):
     """State of `scale_by_rectified_adam`."""
 
-    count: jax.Array  # int32 scalar: updates applied so far
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar: updates applied so far; hides tuple.count as in optax
     weight: jax.Array  # float scalar: sum of beta2^j over the gradients seen, j = 0 the latest
     age: jax.Array  # float scalar: sum of (j + 1) beta2^j
     mu: optax.Updates  # first moment
@@ -29,10 +28,10 @@ DEGENERATE = {"sgd": 1.0, "skip": 0.0}
 
 
 def scale_by_rectified_adam(
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    threshold: ArrayLike = 5.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    threshold: Number = 5.0,
     degenerate: str = "sgd",
     raw_eps: bool = False,
 ) -> optax.GradientTransformation:
@@ -89,32 +88,30 @@ def scale_by_rectified_adam(
     _require_adam(b1, b2, eps)
     require("threshold", threshold, 4, above=True)
 
-    def init(params):
+    def init(params: optax.Params) -> RectifiedAdamState:
         zero = jnp.zeros([], float)
         return RectifiedAdamState(jnp.zeros([], jnp.int32), zero, zero, *_zero_moments(params))
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: RectifiedAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, RectifiedAdamState]:
         del params
         count = optax.safe_increment(state.count)
         weight = (1 + b2 * state.weight).astype(state.weight.dtype)
         age = (weight + b2 * state.age).astype(state.age.dtype)
         rho, rho_inf = 2 * age / weight - 1, 2 / (1 - b2) - 1
         tractable = rho >= threshold
-        # 6 stands in where the result is not used: there is no root of a negative, no 0 / 0.
-        rho, rho_inf = jnp.where(tractable, rho, 6), jnp.where(tractable, rho_inf, 6)
-        rectification = jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+        factor = rectification(rho, rho_inf, tractable)
         mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, state.nu, b2)
         adaptive = _direction(mu, nu, 1 - b1**count, (1 - b2) * weight, eps, raw_eps)
         plain = 1 / (1 - b1**count)
-        direction = jax.tree.map(
-            lambda a, m: jnp.where(tractable, rectification * a, fallback * plain * m), adaptive, mu
-        )
+        direction = jax.tree.map(lambda a, m: jnp.where(tractable, factor * a, fallback * plain * m), adaptive, mu)
         return _cast_like(direction, updates), RectifiedAdamState(count, weight, age, mu, nu)
 
     return optax.GradientTransformation(init, update)
 
 
-def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8) -> optax.GradientTransformation:
+def scale_by_gi_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> optax.GradientTransformation:
     r"""GI-Adam: Adam whose second moment starts at the squared first gradient.
 
     .. math::
@@ -154,7 +151,9 @@ def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike 
     """
     _require_adam(b1, b2, eps)
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         count = optax.safe_increment(state.count)
         nu = jax.tree.map(lambda g, v: jnp.where(state.count == 0, _square(g, v), v), updates, state.nu)
@@ -166,7 +165,7 @@ def scale_by_gi_adam(b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike 
 
 
 def scale_by_adam_frozen(
-    n: ArrayLike, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8
+    n: Number, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> optax.GradientTransformation:
     r"""Adam-2k: Adam whose first n updates are 0 and feed the second moment only.
 
@@ -208,7 +207,9 @@ def scale_by_adam_frozen(
     require("n", n, 0)
     _require_adam(b1, b2, eps)
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         frozen = state.count < n
         count = optax.safe_increment(state.count)
@@ -221,45 +222,47 @@ def scale_by_adam_frozen(
     return optax.GradientTransformation(_init_adam, update)
 
 
-def _require_adam(b1, b2, eps):
+def _require_adam(b1: Number, b2: Number, eps: Number) -> None:
     require("b1", b1, 0, 1, below=True)
     require("b2", b2, 0, 1, below=True)
     require("eps", eps, 0)
 
 
-def _zero_moments(params):
-    wide = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)), params)
-    return wide, jax.tree.map(lambda p: jnp.zeros_like(p.real), wide)
+def _zero_moments(params: optax.Params) -> tuple[optax.Updates, optax.Updates]:
+    mu = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p)), params)
+    return mu, jax.tree.map(lambda p: jnp.zeros_like(p.real), mu)
 
 
-def _init_adam(params):
+def _init_adam(params: optax.Params) -> optax.ScaleByAdamState:
     return optax.ScaleByAdamState(jnp.zeros([], jnp.int32), *_zero_moments(params))
 
 
-def _first_moment(updates, mu, b1):
+def _first_moment(updates: optax.Updates, mu: optax.Updates, b1: Number) -> optax.Updates:
     return jax.tree.map(lambda g, m: (b1 * m + (1 - b1) * g.astype(m.dtype)).astype(m.dtype), updates, mu)
 
 
-def _second_moment(updates, nu, b2):
+def _second_moment(updates: optax.Updates, nu: optax.Updates, b2: Number) -> optax.Updates:
     return jax.tree.map(lambda g, v: (b2 * v + (1 - b2) * _square(g, v)).astype(v.dtype), updates, nu)
 
 
-def _square(g, v):
-    """|g|^2 in the dtype of the moment, which is real and never narrower than float32."""
+def _square(g: jax.Array, v: jax.Array) -> jax.Array:
+    """Returns |g|^2 in the dtype of the moment, which is real and never narrower than float32."""
     if jnp.iscomplexobj(g):
         return (g.real**2 + g.imag**2).astype(v.dtype)
     return g.astype(v.dtype) ** 2
 
 
-def _direction(mu, nu, mu_weight, nu_weight, eps, raw_eps):
-    """m / mu_weight over the root of v / nu_weight; eps joins that root, or that of v alone."""
+def _direction(
+    mu: optax.Updates, nu: optax.Updates, mu_weight: jax.Array, nu_weight: jax.Array, eps: Number, raw_eps: bool
+) -> optax.Updates:
+    """Returns m / mu_weight over the root of v / nu_weight; eps is added to that root, or to that of v alone."""
 
-    def direction(m, v):
+    def direction(m: jax.Array, v: jax.Array) -> jax.Array:
         root = (jnp.sqrt(v) + eps) / jnp.sqrt(nu_weight) if raw_eps else jnp.sqrt(v / nu_weight) + eps
         return m / mu_weight / root
 
     return jax.tree.map(direction, mu, nu)
 
 
-def _cast_like(tree, like):
+def _cast_like(tree: Any, like: Any) -> Any:
     return jax.tree.map(lambda x, u: x.astype(u.dtype), tree, like)

@@ -9,15 +9,13 @@ import optax
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules import Schedule
-from warmup_jax.schedules.numbers import require
-from warmup_jax.transforms.numbers import extra_argument, scaled, value_at
+from warmup_jax.numerics import Schedule, extra_argument, require, scaled, value_at
 
 
 class ScaleByWarmupState(NamedTuple):
     """State of `scale_by_warmup`."""
 
-    count: jax.Array  # int32 scalar: updates applied so far
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar: updates applied so far; hides tuple.count as in optax
     factor: Any  # float scalar, or label -> one: factor of the last update, 0 before the first
 
 
@@ -66,19 +64,21 @@ def scale_by_warmup(
             "factor must be a dict from label to factor exactly when labels are given, "
             f"not factor={factor!r} with labels={labels!r}"
         )
-    factors = factor if labels is not None else {None: factor}
+    factors: Mapping[Any, Schedule | ArrayLike] = factor if isinstance(factor, Mapping) else {None: factor}
 
-    def values(count, of):
+    def values(count: jax.Array, of: Callable[[Schedule | ArrayLike, jax.Array], jax.Array]) -> Any:
         at_count = {label: of(f, count) for label, f in factors.items()}
         return at_count if labels is not None else at_count[None]
 
-    def init(params):
+    def init(params: optax.Params) -> ScaleByWarmupState:
         for label in jax.tree.leaves(_labels_of(labels, params)):
             registry.lookup("warmup factor of the label", factors, label)
         count = jnp.zeros([], jnp.int32)
         return ScaleByWarmupState(count, values(count, lambda f, t: jnp.zeros([], float)))
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: ScaleByWarmupState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, ScaleByWarmupState]:
         del params
         now = values(state.count, value_at)
         if labels is None:
@@ -90,14 +90,14 @@ def scale_by_warmup(
     return optax.GradientTransformation(init, update)
 
 
-def _labels_of(labels, params):
+def _labels_of(labels: Any, params: Any) -> Any:
     return labels(params) if callable(labels) else labels
 
 
 class WarmupUntilState(NamedTuple):
     """State of `warmup_until`."""
 
-    count: jax.Array  # int32 scalar: updates applied so far
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar: updates applied so far; hides tuple.count as in optax
     ended: jax.Array  # bool scalar: whether the warmup is over
     ended_at: jax.Array  # int32 scalar: `count` at the first update after it, -1 while it lasts
     factor: jax.Array  # float scalar: factor of the last update, 0 before the first
@@ -107,7 +107,7 @@ PASSED = {"below": jnp.less, "above": jnp.greater}
 
 
 def warmup_until(
-    metric: str | Callable[[dict], jax.Array],
+    metric: str | Callable[[dict[str, Any]], jax.Array],
     threshold: ArrayLike | None,
     low: ArrayLike,
     high: ArrayLike,
@@ -164,23 +164,25 @@ def warmup_until(
         raise ValueError(
             f"threshold must be {'None' if callable(metric) else 'a number'} for the metric {metric!r}, not {threshold}"
         )
-    if not callable(metric):
+    if threshold is not None:
         require("threshold", threshold)
     require("low", low, 0)
     require("high", high, 0)
 
-    def ends(extra_args):
+    def ends(extra_args: dict[str, Any]) -> jax.Array:
         if callable(metric):
             return metric(extra_args)
         return passed(extra_argument(metric, extra_args, "warmup_until"), threshold)
 
-    def init(params):
+    def init(params: optax.Params) -> WarmupUntilState:
         del params
         return WarmupUntilState(
             jnp.zeros([], jnp.int32), jnp.zeros([], bool), jnp.full([], -1, jnp.int32), jnp.zeros([], float)
         )
 
-    def update(updates, state, params=None, **extra_args):
+    def update(
+        updates: optax.Updates, state: WarmupUntilState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, WarmupUntilState]:
         del params
         ended = state.ended | jnp.asarray(ends(extra_args), bool)
         ended_at = jnp.where(ended & ~state.ended, state.count, state.ended_at)

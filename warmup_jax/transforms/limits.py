@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from warmup_jax.schedules import Schedule
-from warmup_jax.schedules.numbers import require
-from warmup_jax.transforms.numbers import scaled, value_at
+from warmup_jax.numerics import Schedule, divide, norm, require, scaled, value_at
 
 
 def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.GradientTransformation:
@@ -49,11 +47,13 @@ def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.
     require("max_ratio", max_ratio, 0)
     require("eps", eps, 0)
 
-    def limit(update, param):
-        bound = max_ratio * jnp.maximum(_norm(param), eps)
-        return scaled(update, _shrink(_norm(update), bound))
+    def limit(update: jax.Array, param: jax.Array) -> jax.Array:
+        bound = max_ratio * jnp.maximum(norm(param), eps)
+        return scaled(update, _shrink(norm(update), bound))
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.EmptyState]:
         if params is None:
             raise ValueError("limit_relative_update needs the parameters: call update(updates, state, params)")
         return jax.tree.map(limit, updates, params), state
@@ -64,7 +64,7 @@ def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.
 class ClipByGlobalNormWarmupState(NamedTuple):
     """State of `clip_by_global_norm_warmup`."""
 
-    count: jax.Array  # int32 scalar: updates applied so far
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar: updates applied so far; hides tuple.count as in optax
     max_norm: jax.Array  # float scalar: threshold of the last update, 0 before the first
 
 
@@ -107,26 +107,21 @@ def clip_by_global_norm_warmup(max_norm: Schedule | ArrayLike) -> optax.Gradient
     if not callable(max_norm):
         require("max_norm", max_norm, 0)
 
-    def init(params):
+    def init(params: optax.Params) -> ClipByGlobalNormWarmupState:
         del params
         return ClipByGlobalNormWarmupState(jnp.zeros([], jnp.int32), jnp.zeros([], float))
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: ClipByGlobalNormWarmupState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, ClipByGlobalNormWarmupState]:
         del params
         bound = value_at(max_norm, state.count)
-        updates = scaled(updates, _shrink(_norm(updates), bound))
+        updates = scaled(updates, _shrink(norm(updates), bound))
         return updates, ClipByGlobalNormWarmupState(optax.safe_increment(state.count), bound)
 
     return optax.GradientTransformation(init, update)
 
 
-def _norm(tree):
-    """The norm over all leaves of a tree, its squares summed in float32 or better."""
-    wide = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
-    return optax.tree.norm(wide)
-
-
-def _shrink(norm, bound):
-    """The factor that brings a norm down to a bound, 1 where it is within; no 0 / 0."""
-    exceeds = norm > bound
-    return jnp.where(exceeds, bound / jnp.where(exceeds, norm, 1), 1)
+def _shrink(size: jax.Array, bound: ArrayLike) -> jax.Array:
+    """Returns the factor that brings a norm down to a bound, 1 where it is within it."""
+    return divide(bound, size, size > bound, 1)

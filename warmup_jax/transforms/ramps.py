@@ -1,26 +1,26 @@
 """One ramp for what is not a learning rate: momentum, beta2, weight decay, clip norm."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules import Schedule
-from warmup_jax.schedules.numbers import require
+from warmup_jax.numerics import Schedule, require
 
 
-def _linear(start, end, x):
+def _linear(start: jax.Array, end: jax.Array, x: jax.Array) -> jax.Array:
     return start * (1 - x) + end * x
 
 
-def _cosine(start, end, x):
+def _cosine(start: jax.Array, end: jax.Array, x: jax.Array) -> jax.Array:
     return _linear(start, end, (1 - jnp.cos(jnp.pi * x)) / 2)
 
 
-def _geometric(start, end, x):
+def _geometric(start: jax.Array, end: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.power(start, 1 - x) * jnp.power(end, x)
 
 
-def _half_life(start, end, x):
+def _half_life(start: jax.Array, end: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.exp(1 / _linear(1 / jnp.log(start), 1 / jnp.log(end), x))
 
 
@@ -78,11 +78,11 @@ def ramp(start: ArrayLike, end: ArrayLike, steps: ArrayLike, shape: str = "linea
     """
     interpolate = registry.lookup("ramp shape", RAMP_SHAPES, shape)
     low, high = {"geometric": (0, jnp.inf), "half_life": (0, 1)}.get(shape, (-jnp.inf, jnp.inf))
-    for name, value in (("start", start), ("end", end)):
-        require(name, value, low, high, above=True, below=True)
+    for name, number in (("start", start), ("end", end)):
+        require(name, number, low, high, above=True, below=True)
     require("steps", steps, 0)
 
-    def value(t):
+    def value(t: ArrayLike) -> jax.Array:
         x = jnp.where(jnp.asarray(t) >= steps, 1, jnp.clip(t / jnp.maximum(steps, 1), 0, 1))
         return interpolate(*(jnp.asarray(number, float) for number in (start, end, x)))
 

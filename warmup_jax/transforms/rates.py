@@ -1,21 +1,19 @@
 """Learning rates that are applied and recorded in one place."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from warmup_jax.schedules import Schedule
-from warmup_jax.schedules.numbers import require
-from warmup_jax.transforms.numbers import extra_argument, scaled, value_at
+from warmup_jax.numerics import Schedule, extra_argument, ratio, require, scaled, value_at
 
 
 class RecordedLearningRateState(NamedTuple):
     """State of `scale_by_recorded_learning_rate` and `cap_by_sharpness`."""
 
-    count: jax.Array  # int32 scalar: updates applied so far
+    count: jax.Array  # type: ignore[assignment]  # int32 scalar: updates applied so far; hides tuple.count as in optax
     learning_rate: jax.Array  # float scalar: rate of the last update, 0 before the first
 
 
@@ -41,7 +39,9 @@ def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.Gra
       ([-0.5, -0.5], 0.5)
     """
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates, state: RecordedLearningRateState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, RecordedLearningRateState]:
         del params
         return _apply(updates, state, value_at(schedule, state.count))
 
@@ -92,20 +92,23 @@ def cap_by_sharpness(schedule: Schedule | ArrayLike, c: ArrayLike) -> optax.Grad
     """
     require("c", c, 0, above=True)
 
-    def update(updates, state, params=None, **extra_args):
+    def update(
+        updates: optax.Updates, state: RecordedLearningRateState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, RecordedLearningRateState]:
         del params
         rate = value_at(schedule, state.count)
         sharpness = extra_argument("sharpness", extra_args, "cap_by_sharpness").astype(rate.dtype)
-        cap = c / jnp.where(sharpness > 0, sharpness, 1)
-        return _apply(updates, state, jnp.where(sharpness > 0, jnp.minimum(rate, cap), rate).astype(rate.dtype))
+        return _apply(updates, state, jnp.minimum(rate, ratio(c, sharpness, jnp.inf)).astype(rate.dtype))
 
     return optax.GradientTransformationExtraArgs(_init, update)
 
 
-def _init(params):
+def _init(params: optax.Params) -> RecordedLearningRateState:
     del params
     return RecordedLearningRateState(jnp.zeros([], jnp.int32), jnp.zeros([], float))
 
 
-def _apply(updates, state, rate):
+def _apply(
+    updates: optax.Updates, state: RecordedLearningRateState, rate: jax.Array
+) -> tuple[optax.Updates, RecordedLearningRateState]:
     return scaled(updates, -rate), RecordedLearningRateState(optax.safe_increment(state.count), rate)

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.schedules.numbers import require
+from warmup_jax.numerics import require
 from warmup_jax.transforms.dampening import ScaleByWarmupState, WarmupUntilState
 from warmup_jax.transforms.limits import ClipByGlobalNormWarmupState
 from warmup_jax.transforms.rates import RecordedLearningRateState
@@ -59,7 +59,7 @@ def current_learning_rate(opt_state: optax.OptState, label: Any = None) -> jax.A
       >>> round(float(current_learning_rate(tx.init(jnp.ones(2)))), 3)
       0.1
     """
-    labels = set()
+    labels: set[Any] = set()
     rates, factors = _readings(opt_state, label, labels)
     if label is not None and label not in labels:
         raise registry.unknown("label", label, map(str, labels))
@@ -74,11 +74,12 @@ def current_learning_rate(opt_state: optax.OptState, label: Any = None) -> jax.A
     return rate
 
 
-def _readings(state, label, labels):
-    """The rates and the factors on them that a state holds; the labels met on the way go into `labels`."""
-    rates, factors = [], []
+def _readings(state: Any, label: Any, labels: set[Any]) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Returns the rates and the factors on them that a state holds; adds the labels of its groups to `labels`."""
+    rates: list[jax.Array] = []
+    factors: list[jax.Array] = []
     for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, READ)):
-        inner = ([], [])
+        inner: tuple[list[jax.Array], list[jax.Array]] = ([], [])
         if isinstance(node, RecordedLearningRateState):
             inner = [node.learning_rate], []
         elif isinstance(node, PLATEAU):
@@ -106,7 +107,7 @@ def _readings(state, label, labels):
     return rates, factors
 
 
-def _factor_of(factor, label, labels):
+def _factor_of(factor: Any, label: Any, labels: set[Any]) -> jax.Array:
     if not isinstance(factor, dict):
         return factor
     labels |= set(factor)
@@ -177,15 +178,15 @@ def fast_forward(opt_state: optax.OptState, step: ArrayLike) -> optax.OptState:
     require("step", step, 0)
     moved = []
 
-    def move(counter):
+    def move(counter: ArrayLike) -> jax.Array:
         moved.append(counter)
         counter = jnp.asarray(counter)
         return jnp.full_like(counter, step)
 
-    def is_clock(node):
+    def is_clock(node: Any) -> bool:
         return type(node) in COUNTERS
 
-    def visit(node):
+    def visit(node: Any) -> Any:
         if not is_clock(node):
             return node
         fields = {
@@ -197,7 +198,7 @@ def fast_forward(opt_state: optax.OptState, step: ArrayLike) -> optax.OptState:
             }
         return type(node)(**fields)
 
-    def walk(tree):
+    def walk(tree: Any) -> Any:
         return jax.tree.map(visit, tree, is_leaf=is_clock)
 
     opt_state = walk(opt_state)
@@ -206,8 +207,8 @@ def fast_forward(opt_state: optax.OptState, step: ArrayLike) -> optax.OptState:
     return opt_state
 
 
-def _with_count(schedule_state, step):
-    """The state of a schedule in `inject_hyperparams` at an update; a custom one without a count stays."""
+def _with_count(schedule_state: Any, step: ArrayLike) -> Any:
+    """Returns the state of a schedule in `inject_hyperparams` at an update; a custom one without a count stays."""
     if "count" not in getattr(schedule_state, "_fields", ()):
         return schedule_state
     return schedule_state._replace(count=jnp.full_like(jnp.asarray(schedule_state.count), step))

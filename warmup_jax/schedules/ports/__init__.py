@@ -5,8 +5,8 @@ where the rate is the optimizer's) and returns an optax schedule whose value at
 t is the rate that the library applies in update t, counted from 0. Its quirks
 are kept and named; where a library's rate rises again, turns negative or jumps
 back after the end of the run, ours stays at its last value unless that is part
-of the library's recorded curve, and the docstring says so. Lengths, rates and shares may be traced; strings, booleans and the
-number of pieces are static.
+of the library's recorded curve, and the docstring says so. Lengths, rates and
+shares may be traced; strings, booleans and the number of pieces are static.
 
 >>> from warmup_jax.schedules.ports import transformers
 >>> rate = transformers.get_cosine_schedule_with_warmup(0.1, num_warmup_steps=5, num_training_steps=30)
@@ -140,11 +140,17 @@ PORTS = {
     "transformers.get_constant_schedule_with_warmup": transformers.get_constant_schedule_with_warmup,
     "transformers.get_linear_schedule_with_warmup": transformers.get_linear_schedule_with_warmup,
     "transformers.get_cosine_schedule_with_warmup": transformers.get_cosine_schedule_with_warmup,
-    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": transformers.get_cosine_with_hard_restarts_schedule_with_warmup,
+    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": (
+        transformers.get_cosine_with_hard_restarts_schedule_with_warmup
+    ),
     "transformers.get_polynomial_decay_schedule_with_warmup": transformers.get_polynomial_decay_schedule_with_warmup,
     "transformers.get_inverse_sqrt_schedule": transformers.get_inverse_sqrt_schedule,
-    "transformers.get_cosine_with_min_lr_schedule_with_warmup": transformers.get_cosine_with_min_lr_schedule_with_warmup,
-    "transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate": transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate,
+    "transformers.get_cosine_with_min_lr_schedule_with_warmup": (
+        transformers.get_cosine_with_min_lr_schedule_with_warmup
+    ),
+    "transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate": (
+        transformers.get_cosine_with_min_lr_schedule_with_warmup_lr_rate
+    ),
     "transformers.get_wsd_schedule": transformers.get_wsd_schedule,
     "why_warmup.train_schedule": why_warmup.train_schedule,
 }

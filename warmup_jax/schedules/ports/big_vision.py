@@ -3,42 +3,44 @@
 https://github.com/google-research/big_vision
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Numbers, Schedule, array_module
 from warmup_jax.schedules.composition import delay
 from warmup_jax.schedules.decays import cosine_decay, inverse_sqrt_decay, linear_decay, polynomial_decay
 from warmup_jax.schedules.factors import linear_warmup
-from warmup_jax.schedules.numbers import library
 from warmup_jax.schedules.ports.parts import nearest, piecewise_constant
 
 DECAY_TYPES = ("linear", "polynomial", "cosine", "rsqrt", "stair")
 
 
 def create_learning_rate_schedule(
-    total_steps,
-    batch_size=None,
-    data_size=None,
-    base=1.0,
-    decay_type="stair",
-    scale_with_batchsize=False,
+    total_steps: Number,
+    batch_size: Number | None = None,
+    data_size: Number | None = None,
+    base: Number = 1.0,
+    decay_type: str = "stair",
+    scale_with_batchsize: bool = False,
     *,
-    warmup_steps=None,
-    warmup_epochs=None,
-    warmup_examples=None,
-    warmup_percent=None,
-    cooldown_steps=None,
-    cooldown_epochs=None,
-    cooldown_examples=None,
-    cooldown_percent=None,
-    power=1,
-    end=0.0,
-    timescale=10_000,
-    timescale_examples=None,
-    shift=0,
-    steps=(),
-    mults=(),
-):
+    warmup_steps: Number | None = None,
+    warmup_epochs: Number | None = None,
+    warmup_examples: Number | None = None,
+    warmup_percent: Number | None = None,
+    cooldown_steps: Number | None = None,
+    cooldown_epochs: Number | None = None,
+    cooldown_examples: Number | None = None,
+    cooldown_percent: Number | None = None,
+    power: Number = 1,
+    end: Number = 0.0,
+    timescale: Number = 10_000,
+    timescale_examples: Number | None = None,
+    shift: Number = 0,
+    steps: Numbers = (),
+    mults: Sequence[Number] = (),
+) -> Schedule:
     """`create_learning_rate_schedule`.
 
     Quirks: the warmup multiplies the decay, which starts when it ends; durations
@@ -54,7 +56,7 @@ def create_learning_rate_schedule(
     sizes = (total_steps, batch_size, data_size)
     warmup = _steps("warmup", warmup_steps, warmup_epochs, warmup_examples, warmup_percent, *sizes)
     cooldown = _steps("cooldown", cooldown_steps, cooldown_epochs, cooldown_examples, cooldown_percent, *sizes)
-    peak = base * batch_size / 256.0 if scale_with_batchsize else base
+    peak = base * _needed("batch_size", batch_size) / 256.0 if scale_with_batchsize else base
     if decay_type in ("linear", "polynomial"):
         decay = polynomial_decay(warmup, total_steps, power)
         rate = lambda t: end + (peak - end) * decay(t)
@@ -62,7 +64,8 @@ def create_learning_rate_schedule(
         stairs = piecewise_constant(steps, (1.0, *mults))
         rate = lambda t: peak * stairs(t)
     else:
-        timescale = timescale if timescale_examples is None else timescale_examples / batch_size
+        if timescale_examples is not None:
+            timescale = timescale_examples / _needed("batch_size", batch_size)
         decay = (
             cosine_decay(warmup, total_steps)
             if decay_type == "cosine"
@@ -73,18 +76,35 @@ def create_learning_rate_schedule(
     return lambda t: rate(t) * up(t) * jnp.where(jnp.asarray(cooldown) > 0, down(t), 1.0)
 
 
-def _steps(name, steps, epochs, examples, percent, total_steps, batch_size, data_size):
+def _steps(
+    name: str,
+    steps: Number | None,
+    epochs: Number | None,
+    examples: Number | None,
+    percent: Number | None,
+    total_steps: Number,
+    batch_size: Number | None,
+    data_size: Number | None,
+) -> Number:
     """A duration in updates, from the one unit that is given; 0 without any."""
     given = [unit for unit in (steps, epochs, examples, percent) if unit is not None]
     if len(given) > 1:
         raise ValueError(f"give one of {name}_steps, _epochs, _examples and _percent, got {len(given)}")
-    if not given or steps is not None:
-        return 0 if not given else steps
+    if steps is not None:
+        return steps
     if percent is not None:
         exact = percent * total_steps
     elif examples is not None:
-        exact = examples / batch_size
+        exact = examples / _needed("batch_size", batch_size)
+    elif epochs is not None:
+        exact = epochs * (_needed("data_size", data_size) / _needed("batch_size", batch_size))
     else:
-        exact = epochs * (data_size / batch_size)
-    xp = library(exact)
+        return 0
+    xp = array_module(exact)
     return xp.where(xp.asarray(exact) > 0, xp.maximum(nearest(exact), 1), 0)
+
+
+def _needed(name: str, value: Number | None) -> Number:
+    if value is None:
+        raise ValueError(f"durations in epochs or examples and scaled rates need {name}, got None")
+    return value

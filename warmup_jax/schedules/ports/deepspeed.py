@@ -5,19 +5,27 @@ evaluates iteration 0 again, so that every curve is one update late; W is at lea
 https://github.com/microsoft/DeepSpeed
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule, ratio
 from warmup_jax.schedules.composition import delay, join
 from warmup_jax.schedules.decays import cosine_decay, linear_decay
 from warmup_jax.schedules.factors import linear_warmup, logarithmic_warmup
-from warmup_jax.schedules.numbers import ratio
 from warmup_jax.schedules.ports.parts import switch, triangle
 
 WARMUP_TYPES = {"log": logarithmic_warmup, "linear": lambda steps: linear_warmup(steps, "zero")}
 
 
-def WarmupLR(warmup_min_lr=0.0, warmup_max_lr=0.001, warmup_num_steps=1000, warmup_type="log"):
+def WarmupLR(
+    warmup_min_lr: Number = 0.0,
+    warmup_max_lr: Number = 0.001,
+    warmup_num_steps: Number = 1000,
+    warmup_type: str = "log",
+) -> Schedule:
     """`WarmupLR`; its rates replace that of the optimizer.
 
     >>> [round(float(WarmupLR(0.0, 0.1, 8, "linear")(t)), 3) for t in (0, 1, 5, 9)]
@@ -27,7 +35,13 @@ def WarmupLR(warmup_min_lr=0.0, warmup_max_lr=0.001, warmup_num_steps=1000, warm
     return lambda t: warmup_min_lr + (warmup_max_lr - warmup_min_lr) * warm(t)
 
 
-def WarmupDecayLR(total_num_steps, warmup_min_lr=0.0, warmup_max_lr=0.001, warmup_num_steps=1000, warmup_type="log"):
+def WarmupDecayLR(
+    total_num_steps: Number,
+    warmup_min_lr: Number = 0.0,
+    warmup_max_lr: Number = 0.001,
+    warmup_num_steps: Number = 1000,
+    warmup_type: str = "log",
+) -> Schedule:
     """`WarmupDecayLR`; the linear decay ends at `warmup_min_lr`.
 
     >>> [round(float(WarmupDecayLR(30, 0.0, 0.1, 10, "linear")(t)), 3) for t in (1, 6, 11, 21, 31)]
@@ -40,8 +54,13 @@ def WarmupDecayLR(total_num_steps, warmup_min_lr=0.0, warmup_max_lr=0.001, warmu
 
 
 def WarmupCosineLR(
-    lr, total_num_steps, warmup_min_ratio=0.0, warmup_num_steps=1000, cos_min_ratio=0.0001, warmup_type="log"
-):
+    lr: Number,
+    total_num_steps: Number,
+    warmup_min_ratio: Number = 0.0,
+    warmup_num_steps: Number = 1000,
+    cos_min_ratio: Number = 0.0001,
+    warmup_type: str = "log",
+) -> Schedule:
     """`WarmupCosineLR`.
 
     Quirks: the first rate is 0 whatever `warmup_min_ratio` is, and the peak is
@@ -65,13 +84,13 @@ def WarmupCosineLR(
 
 
 def OneCycle(
-    cycle_min_lr,
-    cycle_max_lr,
-    decay_lr_rate=0.0,
-    cycle_first_step_size=2000,
-    cycle_second_step_size=None,
-    decay_step_size=0,
-):
+    cycle_min_lr: Number,
+    cycle_max_lr: Number,
+    decay_lr_rate: Number = 0.0,
+    cycle_first_step_size: Number = 2000,
+    cycle_second_step_size: Number | None = None,
+    decay_step_size: Number = 0,
+) -> Schedule:
     """`OneCycle`: one triangle, then `cycle_min_lr` / (1 + rate * updates / size); without stairs and momentum.
 
     >>> [round(float(OneCycle(0.01, 0.1, 1.0, 4, decay_step_size=2)(t)), 4) for t in (0, 4, 8, 10)]
@@ -84,5 +103,5 @@ def OneCycle(
     return switch(cycle, fall, total)
 
 
-def _warmup(warmup_type):
+def _warmup(warmup_type: str) -> Callable[[ArrayLike], Schedule]:
     return registry.lookup("warmup_type", WARMUP_TYPES, warmup_type)

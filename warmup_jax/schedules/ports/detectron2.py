@@ -4,9 +4,11 @@ A param scheduler is a function of `where`, the share of the training in [0, 1].
 https://github.com/facebookresearch/detectron2
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from warmup_jax.schedules.numbers import ratio
+from warmup_jax.numerics import Number, Numbers, Schedule, ratio
 from warmup_jax.schedules.ports.parts import piecewise_constant, ramp
 
 # fvcore looks this far ahead, so that rounding does not keep a piece from ending.
@@ -14,7 +16,7 @@ WHERE_EPSILON = 1e-6
 WARMUP_METHODS = ("linear", "constant")
 
 
-def ConstantParamScheduler(value):
+def ConstantParamScheduler(value: Number) -> Schedule:
     """fvcore's `ConstantParamScheduler`.
 
     >>> float(ConstantParamScheduler(0.5)(0.3))
@@ -23,7 +25,7 @@ def ConstantParamScheduler(value):
     return ramp(0, 1, value, value)
 
 
-def LinearParamScheduler(start_value, end_value):
+def LinearParamScheduler(start_value: Number, end_value: Number) -> Schedule:
     """fvcore's `LinearParamScheduler`.
 
     >>> float(LinearParamScheduler(1.0, 0.0)(0.25))
@@ -32,7 +34,7 @@ def LinearParamScheduler(start_value, end_value):
     return ramp(0, 1, start_value, end_value)
 
 
-def CosineParamScheduler(start_value, end_value):
+def CosineParamScheduler(start_value: Number, end_value: Number) -> Schedule:
     """fvcore's `CosineParamScheduler`.
 
     >>> round(float(CosineParamScheduler(1.0, 0.0)(0.5)), 6)
@@ -41,7 +43,7 @@ def CosineParamScheduler(start_value, end_value):
     return ramp(0, 1, start_value, end_value, "cosine")
 
 
-def MultiStepParamScheduler(values, num_updates, milestones):
+def MultiStepParamScheduler(values: Numbers, num_updates: Number, milestones: Numbers) -> Schedule:
     """fvcore's `MultiStepParamScheduler`.
 
     >>> [round(float(MultiStepParamScheduler((1.0, 0.1), 90, (60,))(where)), 3) for where in (0.5, 60 / 90)]
@@ -51,7 +53,13 @@ def MultiStepParamScheduler(values, num_updates, milestones):
     return lambda where: steps(jnp.floor((jnp.asarray(where) + WHERE_EPSILON) * num_updates))
 
 
-def WarmupParamScheduler(scheduler, warmup_factor, warmup_length, warmup_method="linear", rescale_interval=False):
+def WarmupParamScheduler(
+    scheduler: Schedule,
+    warmup_factor: Number,
+    warmup_length: Number,
+    warmup_method: str = "linear",
+    rescale_interval: bool = False,
+) -> Schedule:
     """`WarmupParamScheduler`.
 
     Quirk: the warmup aims at `scheduler(warmup_length)`, not at the base rate,
@@ -72,7 +80,7 @@ def WarmupParamScheduler(scheduler, warmup_factor, warmup_length, warmup_method=
         else scheduler
     )
 
-    def multiplier(where):
+    def multiplier(where: ArrayLike) -> jax.Array:
         where = jnp.asarray(where)
         # fvcore changes over at the end of the warmup itself.
         return jnp.where(where + WHERE_EPSILON > warmup_length, rest(jnp.maximum(where, warmup_length)), warm(where))
@@ -80,7 +88,7 @@ def WarmupParamScheduler(scheduler, warmup_factor, warmup_length, warmup_method=
     return multiplier
 
 
-def LRMultiplier(lr, multiplier, max_iter):
+def LRMultiplier(lr: Number, multiplier: Schedule, max_iter: Number) -> Schedule:
     """`LRMultiplier`: a param scheduler as a schedule of updates.
 
     >>> float(LRMultiplier(0.2, LinearParamScheduler(1.0, 0.0), 100)(50))

@@ -3,11 +3,13 @@
 https://github.com/epfml/schedules-and-scaling
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule, power
 from warmup_jax.schedules.decays import SHAPES
-from warmup_jax.schedules.numbers import power
 from warmup_jax.schedules.ports.parts import ramp, span, switch, truncate
 
 DECAY_TYPES = {
@@ -19,7 +21,9 @@ DECAY_TYPES = {
 }
 
 
-def cos_inf_schedule(lr, n_iterations, n_warmup, div_factor, final_div_factor, n_inf):
+def cos_inf_schedule(
+    lr: Number, n_iterations: Number, n_warmup: Number, div_factor: Number, final_div_factor: Number, n_inf: Number
+) -> Schedule:
     """`cos_inf_schedule`: the cosine ends `n_inf` updates early, at 1/(div_factor * final_div_factor).
 
     >>> rate = cos_inf_schedule(0.1, 30, 4, 10, 1, 6)
@@ -33,8 +37,14 @@ def cos_inf_schedule(lr, n_iterations, n_warmup, div_factor, final_div_factor, n
 
 
 def wsd_schedule(
-    lr, n_iterations, final_lr_factor=0.0, n_warmup=1000, init_div_factor=100, fract_decay=0.1, decay_type="linear"
-):
+    lr: Number,
+    n_iterations: Number,
+    final_lr_factor: Number = 0.0,
+    n_warmup: Number = 1000,
+    init_div_factor: Number = 100,
+    fract_decay: Number = 0.1,
+    decay_type: str = "linear",
+) -> Schedule:
     """`wsd_schedule`; `miror_cosine` is spelled so, and the decay takes int(fract_decay * n_iterations) updates.
 
     >>> rate = wsd_schedule(0.1, 40, 0.0, 5, fract_decay=0.25, decay_type="sqrt")
@@ -46,7 +56,7 @@ def wsd_schedule(
     hold = n_iterations - truncate(fract_decay * n_iterations)
     progress = span(hold, n_iterations)
 
-    def multiplier(t):
+    def multiplier(t: ArrayLike) -> jax.Array:
         q = progress(t)
         if decay_type == "exp":
             return jnp.where(q > 0, power(final_lr_factor, q), 1.0)

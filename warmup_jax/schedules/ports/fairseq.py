@@ -4,8 +4,13 @@
 https://github.com/facebookresearch/fairseq
 """
 
-import jax.numpy as jnp
+from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from warmup_jax.numerics import Number, Numbers, Schedule
 from warmup_jax.schedules import decays
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, decay_progress, geometric_decay, inverse_sqrt_decay
@@ -14,15 +19,15 @@ from warmup_jax.schedules.ports.parts import cycles, piecewise_constant, ramp, t
 
 
 def cosine(
-    lr,
-    warmup_updates=0,
-    warmup_init_lr=-1.0,
-    min_lr=0.0,
-    t_mult=1.0,
-    lr_period_updates=-1.0,
-    lr_shrink=0.1,
-    max_update=0,
-):
+    lr: Number,
+    warmup_updates: Number = 0,
+    warmup_init_lr: Number = -1.0,
+    min_lr: Number = 0.0,
+    t_mult: Number = 1.0,
+    lr_period_updates: Number = -1.0,
+    lr_shrink: Number = 0.1,
+    max_update: Number = 0,
+) -> Schedule:
     """`CosineLRSchedule`; after a period it starts the next one, both its rates shrunk by `lr_shrink`.
 
     >>> [round(float(cosine(0.1, 5, max_update=25)(t)), 3) for t in (0, 5, 15, 25)]
@@ -32,7 +37,7 @@ def cosine(
     period = jnp.where(jnp.asarray(lr_period_updates) > 0, lr_period_updates, max_update - warmup_updates)
     position = cycles(period, t_mult)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
         index, progress = position(t)
         shrunk = jnp.asarray(lr_shrink, float) ** index
         return shrunk * (min_lr + (lr - min_lr) * SHAPES["cosine"](progress, None))
@@ -40,7 +45,7 @@ def cosine(
     return join(ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr), decay, warmup_updates)
 
 
-def inverse_sqrt(lr, warmup_updates=4000, warmup_init_lr=-1.0):
+def inverse_sqrt(lr: Number, warmup_updates: Number = 4000, warmup_init_lr: Number = -1.0) -> Schedule:
     """`InverseSquareRootSchedule`; it needs a warmup (without one fairseq divides by 0, ours takes W = 1).
 
     >>> [round(float(inverse_sqrt(0.1, 8)(t)), 3) for t in (0, 4, 8, 32)]
@@ -51,7 +56,13 @@ def inverse_sqrt(lr, warmup_updates=4000, warmup_init_lr=-1.0):
     return join(warm, lambda t: lr * decay(t), warmup_updates)
 
 
-def polynomial_decay(lr, warmup_updates=0, end_learning_rate=0.0, power=1.0, total_num_update=0):
+def polynomial_decay(
+    lr: Number,
+    warmup_updates: Number = 0,
+    end_learning_rate: Number = 0.0,
+    power: Number = 1.0,
+    total_num_update: Number = 0,
+) -> Schedule:
     """`PolynomialDecayLRSchedule` (polynomial_decay), without `force_anneal`.
 
     >>> [round(float(polynomial_decay(0.1, 5, total_num_update=25)(t)), 3) for t in (0, 5, 15, 25)]
@@ -64,7 +75,13 @@ def polynomial_decay(lr, warmup_updates=0, end_learning_rate=0.0, power=1.0, tot
     )
 
 
-def fixed(lr, force_anneal=None, lr_shrink=0.1, warmup_updates=0, updates_per_epoch=None):
+def fixed(
+    lr: Numbers,
+    force_anneal: Number | None = None,
+    lr_shrink: Number = 0.1,
+    warmup_updates: Number = 0,
+    updates_per_epoch: Number | None = None,
+) -> Schedule:
     """`FixedLRSchedule`; its warmup is (t + 1)/W.
 
     `lr` is a rate or those of the epochs, and from epoch `force_anneal` on (the
@@ -80,7 +97,7 @@ def fixed(lr, force_anneal=None, lr_shrink=0.1, warmup_updates=0, updates_per_ep
         return lambda t: warm(t) * rates[0]
     listed = piecewise_constant(jnp.arange(1, rates.size), rates)
 
-    def rate(t):
+    def rate(t: ArrayLike) -> jax.Array:
         epoch = jnp.asarray(t) // updates_per_epoch
         if force_anneal is None:
             return listed(epoch)
@@ -90,7 +107,14 @@ def fixed(lr, force_anneal=None, lr_shrink=0.1, warmup_updates=0, updates_per_ep
     return lambda t: warm(t) * rate(t)
 
 
-def step(lr, warmup_updates=0, warmup_init_lr=-1.0, min_lr=0.0, lr_deacy_period=25000, lr_decay=0.5):
+def step(
+    lr: Number,
+    warmup_updates: Number = 0,
+    warmup_init_lr: Number = -1.0,
+    min_lr: Number = 0.0,
+    lr_deacy_period: Number = 25000,
+    lr_decay: Number = 0.5,
+) -> Schedule:
     """`StepLRSchedule`; `lr_deacy_period` is spelled so.
 
     >>> [round(float(step(0.1, 4, lr_deacy_period=8)(t)), 3) for t in (0, 4, 11, 12)]
@@ -105,15 +129,15 @@ def step(lr, warmup_updates=0, warmup_init_lr=-1.0, min_lr=0.0, lr_deacy_period=
 
 
 def tri_stage(
-    lr,
-    warmup_steps=0,
-    hold_steps=0,
-    decay_steps=0,
-    phase_ratio=None,
-    init_lr_scale=0.01,
-    final_lr_scale=0.01,
-    max_update=0,
-):
+    lr: Number,
+    warmup_steps: Number = 0,
+    hold_steps: Number = 0,
+    decay_steps: Number = 0,
+    phase_ratio: Sequence[Number] | None = None,
+    init_lr_scale: Number = 0.01,
+    final_lr_scale: Number = 0.01,
+    max_update: Number = 0,
+) -> Schedule:
     """`TriStageLRSchedule`: a line, a plateau and an exponential fall; `phase_ratio` of `max_update` truncates.
 
     >>> [round(float(tri_stage(0.1, 8, 8, 16)(t)), 3) for t in (0, 8, 16, 24, 32)]
@@ -129,7 +153,9 @@ def tri_stage(
     )
 
 
-def triangular(lr, max_lr, lr_period_updates=5000, lr_shrink=0.1, shrink_min=False):
+def triangular(
+    lr: Number, max_lr: Number, lr_period_updates: Number = 5000, lr_shrink: Number = 0.1, shrink_min: bool = False
+) -> Schedule:
     """`TriangularLRSchedule`: from `lr` to `max_lr` and back, for ever, the peak shrinking.
 
     >>> [round(float(triangular(0.0, 0.1, 8)(t)), 3) for t in (0, 2, 4, 8, 12)]
@@ -138,7 +164,7 @@ def triangular(lr, max_lr, lr_period_updates=5000, lr_shrink=0.1, shrink_min=Fal
     half = jnp.asarray(lr_period_updates) // 2
     wave, position = triangle(half, half), cycles(2 * half)
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         shrunk = jnp.asarray(lr_shrink, float) ** position(t)[0]
         low = lr * shrunk if shrink_min else lr
         return low + (max_lr * shrunk - low) * wave(t)
@@ -146,5 +172,5 @@ def triangular(lr, max_lr, lr_period_updates=5000, lr_shrink=0.1, shrink_min=Fal
     return schedule
 
 
-def _initial(warmup_init_lr, default):
+def _initial(warmup_init_lr: Number, default: Number) -> jax.Array:
     return jnp.where(jnp.asarray(warmup_init_lr) < 0, default, warmup_init_lr)

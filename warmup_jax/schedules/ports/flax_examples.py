@@ -5,12 +5,15 @@ https://github.com/google/flax
 
 import jax.numpy as jnp
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import inverse_sqrt_decay
 from warmup_jax.schedules.ports.parts import ramp
 
 
-def create_learning_rate_fn(warmup_epochs, num_epochs, base_learning_rate, steps_per_epoch):
+def create_learning_rate_fn(
+    warmup_epochs: Number, num_epochs: Number, base_learning_rate: Number, steps_per_epoch: Number
+) -> Schedule:
     """`examples/imagenet/train.py:create_learning_rate_fn`; the cosine lasts an epoch at least.
 
     >>> rate = create_learning_rate_fn(5.0, 20.0, 0.1, 4)
@@ -22,7 +25,7 @@ def create_learning_rate_fn(warmup_epochs, num_epochs, base_learning_rate, steps
     return join(ramp(0, warmup, 0.0, base_learning_rate), ramp(0, cosine, base_learning_rate, 0.0, "cosine"), warmup)
 
 
-def create_learning_rate_schedule(learning_rate, warmup_steps):
+def create_learning_rate_schedule(learning_rate: Number, warmup_steps: Number) -> Schedule:
     """`examples/wmt/train.py:create_learning_rate_schedule`; a warmup of 0 is NaN and 0 there, 1/sqrt(1 + t) here.
 
     >>> [round(float(create_learning_rate_schedule(0.1, 10)(t)), 3) for t in (0, 10, 40)]

@@ -3,11 +3,12 @@
 https://github.com/ildoonet/pytorch-gradual-warmup-lr
 """
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.factors import linear_warmup
 
 
-def GradualWarmupScheduler(lr, total_epoch, after_scheduler=None):
+def GradualWarmupScheduler(lr: Number, total_epoch: Number, after_scheduler: Schedule | None = None) -> Schedule:
     """`GradualWarmupScheduler` with `multiplier` 1, called once an update.
 
     Quirk: the peak is used twice, at t = `total_epoch` and as the first rate of

@@ -5,9 +5,14 @@ The names are those of `get_schedule_fn`; any of them takes a warmup by
 https://github.com/google/init2winit
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Numbers, Schedule
 from warmup_jax.schedules.composition import combine, join
 from warmup_jax.schedules.decays import cosine_decay, inverse_sqrt_decay, polynomial_decay
 from warmup_jax.schedules.factors import linear_warmup, power_warmup, warmup_progress
@@ -15,7 +20,7 @@ from warmup_jax.schedules.ports.opennmt import noam_decay
 from warmup_jax.schedules.ports.parts import nearest, piecewise_constant
 
 
-def cosine(base_lr, max_training_updates):
+def cosine(base_lr: Number, max_training_updates: Number) -> Schedule:
     """`cosine_schedule`. Differs after the end, where the library's rises again: ours stays 0.
 
     >>> [round(float(cosine(0.1, 20)(t)), 3) for t in (0, 10, 20, 30)]
@@ -25,7 +30,9 @@ def cosine(base_lr, max_training_updates):
     return lambda t: base_lr * decay(t)
 
 
-def prepend_polynomial_warmup(schedule, base_lr, warmup_steps, warmup_power=1.0):
+def prepend_polynomial_warmup(
+    schedule: Schedule, base_lr: Number, warmup_steps: Number, warmup_power: Number = 1.0
+) -> Schedule:
     """`prepend_polynomial_warmup`: the schedule, made for the updates that are left, begins its clock after it.
 
     >>> rate = prepend_polynomial_warmup(cosine(0.1, 20), 0.1, 4, 2.0)
@@ -36,7 +43,13 @@ def prepend_polynomial_warmup(schedule, base_lr, warmup_steps, warmup_power=1.0)
     return join(lambda t: base_lr * warm(t), schedule, warmup_steps)
 
 
-def cosine_warmup(base_lr, max_training_updates, warmup_steps=None, warmup_steps_fraction=None, warmup_power=1.0):
+def cosine_warmup(
+    base_lr: Number,
+    max_training_updates: Number,
+    warmup_steps: Number | None = None,
+    warmup_steps_fraction: Number | None = None,
+    warmup_power: Number = 1.0,
+) -> Schedule:
     """`get_schedule_fn` of "cosine_warmup"; a fraction is rounded.
 
     Differs after the end, where the library's rises again: ours stays 0.
@@ -45,19 +58,19 @@ def cosine_warmup(base_lr, max_training_updates, warmup_steps=None, warmup_steps
     >>> [round(float(rate(t)), 3) for t in (0, 4, 5, 30)]
     [0.0, 0.08, 0.1, 0.0]
     """
-    if (warmup_steps is None) == (warmup_steps_fraction is None):
+    if warmup_steps is not None and warmup_steps_fraction is None:
+        steps = warmup_steps
+    elif warmup_steps is None and warmup_steps_fraction is not None:
+        steps = nearest(warmup_steps_fraction * max_training_updates)
+    else:
         raise ValueError(
             "give exactly one of warmup_steps and warmup_steps_fraction, "
             f"got {warmup_steps} and {warmup_steps_fraction}"
         )
-    if warmup_steps is None:
-        warmup_steps = nearest(warmup_steps_fraction * max_training_updates)
-    return prepend_polynomial_warmup(
-        cosine(base_lr, max_training_updates - warmup_steps), base_lr, warmup_steps, warmup_power
-    )
+    return prepend_polynomial_warmup(cosine(base_lr, max_training_updates - steps), base_lr, steps, warmup_power)
 
 
-def polynomial(base_lr, decay_steps, end_factor, power):
+def polynomial(base_lr: Number, decay_steps: Number, end_factor: Number, power: Number) -> Schedule:
     """`polynomial_schedule`.
 
     >>> [round(float(polynomial(0.1, 20, 0.1, 2.0)(t)), 3) for t in (0, 10, 20)]
@@ -67,7 +80,7 @@ def polynomial(base_lr, decay_steps, end_factor, power):
     return lambda t: base_lr * (end_factor + (1 - end_factor) * decay(t))
 
 
-def piecewise_constant_schedule(base_lr, decay_events, decay_factors):
+def piecewise_constant_schedule(base_lr: Number, decay_events: Numbers, decay_factors: Sequence[Number]) -> Schedule:
     """`piecewise_constant_schedule` with factors of `base_lr`; quirk: an event takes effect one update late.
 
     >>> [round(float(piecewise_constant_schedule(0.1, (10,), (0.5,))(t)), 3) for t in (10, 11)]
@@ -77,7 +90,7 @@ def piecewise_constant_schedule(base_lr, decay_events, decay_factors):
     return lambda t: base_lr * factor(jnp.asarray(t) - 1)
 
 
-def rsqrt_normalized_decay(base_lr, squash_steps):
+def rsqrt_normalized_decay(base_lr: Number, squash_steps: Number) -> Schedule:
     """`rsqrt_normalized_decay`.
 
     >>> [round(float(rsqrt_normalized_decay(0.1, 10)(t)), 3) for t in (0, 30)]
@@ -87,7 +100,7 @@ def rsqrt_normalized_decay(base_lr, squash_steps):
     return lambda t: base_lr * decay(t)
 
 
-def transformer_schedule(base_lr, encoder_dim, warmup_steps):
+def transformer_schedule(base_lr: Number, encoder_dim: Number, warmup_steps: Number) -> Schedule:
     """`transformer_schedule`: Noam with steps that count from 1.
 
     >>> [round(float(transformer_schedule(2.0, 512, 10)(t)), 4) for t in (0, 9, 39)]
@@ -97,8 +110,15 @@ def transformer_schedule(base_lr, encoder_dim, warmup_steps):
 
 
 def mlperf_polynomial(
-    base_lr, warmup_steps, max_training_updates, power, start_lr, end_lr, decay_end=-1, warmup_power=1.0
-):
+    base_lr: Number,
+    warmup_steps: Number,
+    max_training_updates: Number,
+    power: Number,
+    start_lr: Number,
+    end_lr: Number,
+    decay_end: Number = -1,
+    warmup_power: Number = 1.0,
+) -> Schedule:
     """`mlperf_polynomial_schedule`; the decay ends at `max_training_updates` + 1, or the rate stays from `decay_end`.
 
     >>> rate = mlperf_polynomial(10.0, 6, 30, 2.0, 0.1, 1e-4)
@@ -118,7 +138,9 @@ def mlperf_polynomial(
     return lambda t: rate(jnp.minimum(jnp.asarray(t), stop))
 
 
-def compound(factors, base_lr=1.0, warmup_steps=0, max_training_updates=None):
+def compound(
+    factors: str, base_lr: Number = 1.0, warmup_steps: Number = 0, max_training_updates: Number | None = None
+) -> Schedule:
     """`compound_schedule`: a product of constant, linear_warmup, rsqrt_decay and cosine; computed in float32 there.
 
     Differs after the end of a cosine, where the library's rises again: ours stays 0.
@@ -138,7 +160,7 @@ def compound(factors, base_lr=1.0, warmup_steps=0, max_training_updates=None):
         table["cosine"] = cosine_decay(warmup_steps, max_training_updates - 1)
     chosen = [registry.lookup("factor", table, name.strip()) for name in factors.split("*")]
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         rate = jnp.ones_like(jnp.asarray(t), dtype=float)
         for factor in chosen:
             rate = rate * factor(t)
@@ -147,7 +169,7 @@ def compound(factors, base_lr=1.0, warmup_steps=0, max_training_updates=None):
     return schedule
 
 
-def schedule_stretcher(schedule, stretch_factor):
+def schedule_stretcher(schedule: Schedule, stretch_factor: Number) -> Schedule:
     """`schedule_stretcher`: each rate `stretch_factor` times, for micro-steps of accumulated gradients.
 
     >>> [float(schedule_stretcher(lambda t: t, 3)(t)) for t in (0, 2, 3)]
@@ -156,7 +178,7 @@ def schedule_stretcher(schedule, stretch_factor):
     return lambda t: schedule(jnp.asarray(t) // stretch_factor)
 
 
-def exponential_warmup(warmup_steps, base_lr, exp_growth_rate):
+def exponential_warmup(warmup_steps: Number, base_lr: Number, exp_growth_rate: Number) -> Schedule:
     """optlrschedule's `exponential_warmup`. Quirk: it ends at 1 - exp(-rate), below `base_lr`.
 
     >>> [round(float(exponential_warmup(8, 0.1, 3.0)(t)), 3) for t in (0, 4, 8)]
@@ -166,7 +188,7 @@ def exponential_warmup(warmup_steps, base_lr, exp_growth_rate):
     return lambda t: base_lr * -jnp.expm1(-exp_growth_rate * progress(t))
 
 
-def polynomial_warmup(warmup_steps, base_lr, poly_power):
+def polynomial_warmup(warmup_steps: Number, base_lr: Number, poly_power: Number) -> Schedule:
     """optlrschedule's `polynomial_warmup`.
 
     >>> [round(float(polynomial_warmup(8, 0.1, 2.0)(t)), 3) for t in (0, 4, 8)]

@@ -4,13 +4,14 @@ https://github.com/stanford-crfm/levanter
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule, array_module
 from warmup_jax.schedules.composition import join
-from warmup_jax.schedules.numbers import library
 from warmup_jax.schedules.ports.parts import ramp, truncate
 
 LR_SCHEDULES = ("constant", "linear", "cosine", "inv_sqrt", "inv")
@@ -18,17 +19,17 @@ TIMESCALE = 10_000
 
 
 def lr_scheduler(
-    num_train_steps,
-    learning_rate=6e-4,
-    min_lr_ratio=0.1,
-    warmup=0.01,
-    decay=None,
-    rewarmup=0.0,
-    cooldown=None,
-    cycle_length=None,
-    cycles=None,
-    lr_schedule="cosine",
-):
+    num_train_steps: Number,
+    learning_rate: Number = 6e-4,
+    min_lr_ratio: Number = 0.1,
+    warmup: Number = 0.01,
+    decay: Number | None = None,
+    rewarmup: Number = 0.0,
+    cooldown: Number | None = None,
+    cycle_length: Number | list[Number] | tuple[Number, ...] | None = None,
+    cycles: int | Sequence[Number] | None = None,
+    lr_schedule: str = "cosine",
+) -> Schedule:
     """`OptimizerConfig.lr_scheduler`: cycles of warmup, plateau and decay.
 
     Quirks: a duration of at most 1 is a fraction, of the cycle for `warmup`,
@@ -43,8 +44,10 @@ def lr_scheduler(
     """
     cooldown_steps = 0 if cooldown is None else _steps(cooldown, num_train_steps)
     ends = _ends(num_train_steps - cooldown_steps, cycle_length, cycles)
-    least, previous = learning_rate * min_lr_ratio, 0.0
-    pieces, starts = [], []
+    least = learning_rate * min_lr_ratio
+    previous: Number = 0.0
+    pieces: list[Schedule] = []
+    starts: list[Number] = []
     for start, end in zip([0, *ends[:-1]], ends):
         length = end - start
         warm = _steps(rewarmup if pieces else warmup, length)
@@ -60,7 +63,7 @@ def lr_scheduler(
     return functools.reduce(lambda first, piece: join(first, *piece), zip(pieces[1:], starts[1:]), pieces[0])
 
 
-def _decay(lr_schedule, peak, min_lr_ratio, warmup_steps, decay_steps):
+def _decay(lr_schedule: str, peak: Number, min_lr_ratio: Number, warmup_steps: Number, decay_steps: Number) -> Schedule:
     """The decay of one cycle, on its own clock."""
     least = peak * min_lr_ratio
     if lr_schedule == "constant":
@@ -76,20 +79,24 @@ def _decay(lr_schedule, peak, min_lr_ratio, warmup_steps, decay_steps):
     raise registry.unknown("lr_schedule", lr_schedule, LR_SCHEDULES)
 
 
-def _steps(duration, of):
+def _steps(duration: Number, of: Number) -> Number:
     """Updates of a duration: at most 1 is a fraction."""
-    xp = library(duration, of)
+    xp = array_module(duration, of)
     return xp.where(xp.asarray(duration) <= 1, truncate(duration * of), duration)
 
 
-def _ends(num_steps, cycle_length, cycles):
+def _ends(
+    num_steps: Number,
+    cycle_length: Number | list[Number] | tuple[Number, ...] | None,
+    cycles: int | Sequence[Number] | None,
+) -> list[Number]:
     """The ends of the cycles; the last is the end of the run."""
     if cycle_length is not None and cycles is not None:
         raise ValueError(f"give one of cycle_length and cycles, got {cycle_length} and {cycles}")
     if isinstance(cycles, int):
         return [truncate(num_steps / cycles * (i + 1)) for i in range(cycles - 1)] + [num_steps]
     if cycles is not None or isinstance(cycle_length, list | tuple):
-        ends = list(np.cumsum(cycle_length) if cycles is None else cycles)
+        ends = list(np.cumsum(np.asarray(cycle_length)) if cycles is None else cycles)
         return ends if ends[-1] == num_steps else [*ends, num_steps]
     if cycle_length is None:
         return [num_steps]

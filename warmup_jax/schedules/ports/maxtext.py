@@ -3,9 +3,12 @@
 https://github.com/AI-Hypercomputer/maxtext
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.factors import linear_warmup
 from warmup_jax.schedules.ports.parts import ramp, truncate
@@ -14,15 +17,15 @@ LR_SCHEDULE_TYPES = ("cosine", "wsd")
 
 
 def create_learning_rate_schedule(
-    learning_rate,
-    steps,
-    lr_schedule_type="cosine",
-    learning_rate_final_fraction=0.1,
-    wsd_decay_steps_fraction=0.1,
-    wsd_decay_style="linear",
-    warmup_steps_fraction=0.1,
-    learning_rate_schedule_steps=-1,
-):
+    learning_rate: Number,
+    steps: Number,
+    lr_schedule_type: str = "cosine",
+    learning_rate_final_fraction: Number = 0.1,
+    wsd_decay_steps_fraction: Number = 0.1,
+    wsd_decay_style: str = "linear",
+    warmup_steps_fraction: Number = 0.1,
+    learning_rate_schedule_steps: Number = -1,
+) -> Schedule:
     """`create_learning_rate_schedule`; durations are truncated, `learning_rate_schedule_steps` -1 means `steps`.
 
     Quirks: a decay reaches its end one update early; after
@@ -52,13 +55,13 @@ def create_learning_rate_schedule(
     warm = linear_warmup(warmup, "zero")
     stable = join(lambda t: learning_rate * warm(t), fall, start)
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         kept = jnp.where(jnp.asarray(decay) > 0, stable(t), stable(jnp.minimum(jnp.asarray(t), start - 1)))
         return jnp.where((jnp.asarray(t) >= total) & (jnp.asarray(steps) > total), 0.0, kept)
 
     return schedule
 
 
-def _to_and_fro(schedule, length):
+def _to_and_fro(schedule: Schedule, length: Number) -> Schedule:
     """A schedule that runs back after `length` updates, then on again, and so for ever."""
     return lambda t: schedule(length - jnp.abs(jnp.asarray(t) % (2 * length) - length))

@@ -3,9 +3,12 @@
 https://github.com/NVIDIA/Megatron-LM
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import cooldown, cosine_decay, inverse_sqrt_decay, linear_decay
 from warmup_jax.schedules.ports.parts import ramp, switch
 
@@ -15,15 +18,15 @@ WD_STYLES = ("constant", "linear", "cosine")
 
 
 def get_lr(
-    init_lr,
-    max_lr,
-    min_lr,
-    lr_warmup_steps,
-    lr_decay_steps,
-    lr_decay_style,
-    wsd_decay_steps=None,
-    lr_wsd_decay_style="exponential",
-):
+    init_lr: Number,
+    max_lr: Number,
+    min_lr: Number,
+    lr_warmup_steps: Number,
+    lr_decay_steps: Number,
+    lr_decay_style: str,
+    wsd_decay_steps: Number | None = None,
+    lr_wsd_decay_style: str = "exponential",
+) -> Schedule:
     """`OptimizerParamScheduler.get_lr`.
 
     Quirks: the exponential WSD decay is 2 * 0.5^q - 1; inverse-square-root drops
@@ -38,10 +41,13 @@ def get_lr(
     # Update W itself still belongs to the warmup, also where a decay has begun before.
     begin = jnp.where(jnp.asarray(lr_warmup_steps) > 0, lr_warmup_steps + 1, 0)
     if lr_decay_style == "constant":
-        return switch(warm, lambda t: max_lr + 0.0 * t, begin)
+        return switch(warm, lambda t: max_lr + 0.0 * jnp.asarray(t), begin)
     if lr_decay_style == "inverse-square-root":
         root = inverse_sqrt_decay(jnp.maximum(lr_warmup_steps, 1), jnp.maximum(lr_warmup_steps, 1))
-        rate = lambda t: jnp.where(t > lr_decay_steps, min_lr, jnp.maximum(max_lr * root(t), min_lr))
+
+        def rate(t: ArrayLike) -> jax.Array:
+            return jnp.where(jnp.asarray(t) > lr_decay_steps, min_lr, jnp.maximum(max_lr * root(t), min_lr))
+
         return switch(warm, rate, begin)
     if lr_decay_style == "WSD":
         if wsd_decay_steps is None:
@@ -53,7 +59,7 @@ def get_lr(
     return switch(warm, lambda t: min_lr + (max_lr - min_lr) * decay(t), begin)
 
 
-def get_wd(start_wd, end_wd, wd_incr_steps, wd_incr_style):
+def get_wd(start_wd: Number, end_wd: Number, wd_incr_steps: Number, wd_incr_style: str) -> Schedule:
     """`OptimizerParamScheduler.get_wd`: the weight decay of update t.
 
     >>> [round(float(get_wd(0.01, 0.1, 20, "cosine")(t)), 3) for t in (0, 10, 20, 30)]

@@ -4,10 +4,13 @@ https://github.com/open-mmlab/mmcv
 """
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.factors import constant_warmup, geometric_warmup, linear_warmup
 
 
-def get_warmup_lr(regular_lr, warmup, warmup_iters, warmup_ratio=0.1):
+def get_warmup_lr(
+    regular_lr: Schedule | Number, warmup: str, warmup_iters: Number, warmup_ratio: Number = 0.1
+) -> Schedule:
     """`get_warmup_lr` on top of a regular rate, a number or a schedule; the warmup multiplies it.
 
     >>> [round(float(get_warmup_lr(0.1, "exp", 8, 0.01)(t)), 4) for t in (0, 4, 8)]

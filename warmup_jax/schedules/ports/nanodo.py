@@ -4,6 +4,7 @@ https://github.com/google-deepmind/nanodo
 """
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import inverse_sqrt_decay
 from warmup_jax.schedules.ports.parts import ramp, truncate
@@ -13,14 +14,14 @@ STAIRS = "constant_linear_decay_"
 
 
 def get_learning_rate_schedule(
-    init_learning_rate,
-    peak_learning_rate,
-    warmup_steps,
-    num_train_steps,
-    final_learning_rate=0.0,
-    decay_type="cosine",
-    decay_steps=None,
-):
+    init_learning_rate: Number,
+    peak_learning_rate: Number,
+    warmup_steps: Number,
+    num_train_steps: Number,
+    final_learning_rate: Number = 0.0,
+    decay_type: str = "cosine",
+    decay_steps: Number | None = None,
+) -> Schedule:
     """`get_learning_rate_schedule`; `constant_linear_decay_` takes updates, or a percentage with a final p.
 
     >>> rate = get_learning_rate_schedule(0.0, 0.1, 5, 25, 0.01)

@@ -3,12 +3,15 @@
 https://github.com/karpathy/nanoGPT
 """
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import cosine_decay
 from warmup_jax.schedules.factors import linear_warmup
 from warmup_jax.schedules.ports.parts import switch
 
 
-def get_lr(warmup_iters=2000, lr_decay_iters=600000, learning_rate=6e-4, min_lr=6e-5):
+def get_lr(
+    warmup_iters: Number = 2000, lr_decay_iters: Number = 600000, learning_rate: Number = 6e-4, min_lr: Number = 6e-5
+) -> Schedule:
     """`get_lr`; its warmup is (t + 1)/(W + 1).
 
     >>> [round(float(get_lr(4, 24, 0.1, 0.01)(t)), 3) for t in (0, 3, 4, 14, 24)]

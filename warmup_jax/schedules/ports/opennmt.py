@@ -5,11 +5,12 @@ https://github.com/OpenNMT/OpenNMT-py
 
 import jax.numpy as jnp
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import inverse_sqrt_decay
 from warmup_jax.schedules.factors import linear_warmup
 
 
-def noam_decay(lr, warmup_steps, model_size):
+def noam_decay(lr: Number, warmup_steps: Number, model_size: Number) -> Schedule:
     """`noam_decay`, times `--learning_rate`; OpenNMT's steps count from 1, t from 0.
 
     >>> [round(float(noam_decay(2.0, 10, 512)(t)), 4) for t in (0, 9, 39)]

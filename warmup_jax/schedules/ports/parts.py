@@ -5,37 +5,39 @@ from 1 to 0. Other libraries also have lines between any two rates over any
 real interval, pieces that change over without a new clock, and endless cycles.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Numbers, Schedule, array_module, ratio, require
 from warmup_jax.schedules.decays import SHAPES, decay_progress
-from warmup_jax.schedules.numbers import Schedule, library, ratio, require
 
 # The end of a schedule that has none: the last update that an int32 can count.
 ENDLESS = 2**31 - 1
 MOST_CYCLES = 32
 
 
-def truncate(value: ArrayLike) -> ArrayLike:
+def truncate(value: ArrayLike) -> Number:
     """The whole part of a number, as Python's `int`; in double precision if it is concrete.
 
     Examples:
       >>> float(truncate(2.0 / (1.0 - 0.999)))  # not 2000: the float is just below
       1999.0
     """
-    return library(value).trunc(value)
+    return array_module(value).trunc(value)
 
 
-def nearest(value: ArrayLike) -> ArrayLike:
+def nearest(value: ArrayLike) -> Number:
     """The nearest whole number, halves to even, as Python's `round`.
 
     Examples:
       >>> [float(nearest(value)) for value in (5.1, 2.5)]
       [5.0, 2.0]
     """
-    return library(value).round(value)
+    return array_module(value).round(value)
 
 
 def span(start: ArrayLike, stop: ArrayLike) -> Schedule:
@@ -58,7 +60,7 @@ def span(start: ArrayLike, stop: ArrayLike) -> Schedule:
     require("start", start)
     require("stop", stop)
 
-    def progress(t):
+    def progress(t: ArrayLike) -> jax.Array:
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.asarray(stop) - start
         # Where it has ended q is 1 to the last bit, which compiled division does not promise.
         return jnp.where((done < of) | (jnp.asarray(t) < start), ratio(done, of, 0.0), 1.0)
@@ -86,7 +88,7 @@ def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, s
     function = registry.lookup("shape", SHAPES, shape)
     progress = span(start, stop)
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         left = function(progress(t), 0.5)
         return left * first + (1 - left) * last
 
@@ -111,7 +113,7 @@ def switch(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
       [1.0, 20.0]
     """
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         t = jnp.asarray(t)
         before, after = first(jnp.minimum(t, boundary)), second(jnp.maximum(t, boundary))
         return jnp.where(t < boundary, before, after)
@@ -138,7 +140,7 @@ def cosine_waves(start: ArrayLike, stop: ArrayLike, num_cycles: ArrayLike) -> Sc
     return lambda t: (1 + jnp.cos(2 * jnp.pi * num_cycles * progress(t))) / 2
 
 
-def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0):
+def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0) -> Callable[[ArrayLike], tuple[jax.Array, jax.Array]]:
     """Cycles without end, cycle i of `cycle_steps * cycle_mult**i` updates.
 
     Args:
@@ -157,13 +159,13 @@ def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0):
     """
     require("cycle_steps", cycle_steps, 0, above=True)
     require("cycle_mult", cycle_mult, 0, above=True)
-    xp = library(cycle_steps, cycle_mult)
+    xp = array_module(cycle_steps, cycle_mult)
     # Products instead of powers, which need not be exact where the cycles end.
     growth = xp.concatenate([xp.ones(1), xp.cumprod(cycle_mult * xp.ones(MOST_CYCLES - 1))])
     lengths = cycle_steps * growth
     ends = xp.cumsum(lengths)
 
-    def position(t) -> tuple[jax.Array, jax.Array]:
+    def position(t: ArrayLike) -> tuple[jax.Array, jax.Array]:
         t = jnp.maximum(jnp.asarray(t), 0)
         grown = jnp.minimum((t[..., None] >= ends).sum(-1), MOST_CYCLES - 1)
         even = jnp.asarray(cycle_mult) == 1
@@ -191,14 +193,14 @@ def triangle(up: ArrayLike, down: ArrayLike) -> Schedule:
     """
     position = cycles(up + down)
 
-    def wave(t):
+    def wave(t: ArrayLike) -> jax.Array:
         since = position(t)[1] * (up + down)
         return jnp.clip(jnp.minimum(since / up, 1 + (up - since) / down), 0, 1)
 
     return wave
 
 
-def piecewise_constant(boundaries: ArrayLike, values: ArrayLike) -> Schedule:
+def piecewise_constant(boundaries: Numbers, values: Numbers) -> Schedule:
     """values[i], where i is the number of boundaries b with b <= t.
 
     `multistep_decay` is the same with relative values.
@@ -215,7 +217,7 @@ def piecewise_constant(boundaries: ArrayLike, values: ArrayLike) -> Schedule:
       [1.0, 0.5, 0.2]
     """
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         passed = (jnp.asarray(t)[..., None] >= jnp.asarray(boundaries, float)).sum(-1)
         return jnp.asarray(values, float)[passed]
 

@@ -5,9 +5,12 @@ The first three set a rate with each `step()`, called before the update;
 https://github.com/kozistr/pytorch_optimizer
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, decay_progress, inverse_sqrt_decay
 from warmup_jax.schedules.factors import linear_warmup
@@ -16,7 +19,9 @@ from warmup_jax.schedules.ports.parts import cosine_waves, ramp
 COOLDOWN_TYPES = {"cosine": "cosine", "1-sqrt": "sqrt", "linear": "linear", "1-square": "square"}
 
 
-def CosineScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
+def CosineScheduler(
+    t_max: Number, max_lr: Number, min_lr: Number = 0.0, init_lr: Number = 0.0, warmup_steps: Number = 0
+) -> Schedule:
     """`CosineScheduler`. Differs after `t_max`, where the library's rises again: ours stays.
 
     >>> [round(float(CosineScheduler(30, 0.1, 0.001, 0.0, 10)(t)), 3) for t in (0, 10, 20, 30)]
@@ -27,7 +32,9 @@ def CosineScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
     )
 
 
-def LinearScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
+def LinearScheduler(
+    t_max: Number, max_lr: Number, min_lr: Number = 0.0, init_lr: Number = 0.0, warmup_steps: Number = 0
+) -> Schedule:
     """`LinearScheduler`. Differs after `t_max`, where the library's turns negative: ours stays.
 
     >>> [round(float(LinearScheduler(30, 0.1, 0.001, 0.0, 10)(t)), 3) for t in (0, 10, 20, 30)]
@@ -37,8 +44,14 @@ def LinearScheduler(t_max, max_lr, min_lr=0.0, init_lr=0.0, warmup_steps=0):
 
 
 def get_wsd_schedule(
-    lr, num_warmup_steps, num_stable_steps, num_decay_steps, min_lr_ratio=0.0, num_cycles=0.5, cooldown_type="1-sqrt"
-):
+    lr: Number,
+    num_warmup_steps: Number,
+    num_stable_steps: Number,
+    num_decay_steps: Number,
+    min_lr_ratio: Number = 0.0,
+    num_cycles: Number = 0.5,
+    cooldown_type: str = "1-sqrt",
+) -> Schedule:
     """`get_wsd_schedule`.
 
     Quirk: all cooldowns but the cosine ignore `min_lr_ratio`: they go below
@@ -52,7 +65,8 @@ def get_wsd_schedule(
     stop = num_stable_steps + num_decay_steps
     progress, waves = decay_progress(num_stable_steps, stop), cosine_waves(num_stable_steps, stop, num_cycles)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
+        t = jnp.asarray(t)
         falling = (
             min_lr_ratio + (1 - min_lr_ratio) * waves(t) if cooldown_type == "cosine" else shape(progress(t), None)
         )
@@ -62,7 +76,7 @@ def get_wsd_schedule(
     return lambda t: lr * factor(t)
 
 
-def get_relative_step_size(warmup_init=False):
+def get_relative_step_size(warmup_init: bool = False) -> Schedule:
     """`AdaFactor.get_relative_step_size`; its steps count from 1, t from 0.
 
     >>> [round(float(get_relative_step_size(True)(t)), 7) for t in (0, 999, 19_999)]

@@ -3,10 +3,11 @@
 https://github.com/facebookresearch/schedule_free
 """
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.factors import linear_warmup
 
 
-def scheduled_lr(lr, warmup_steps=0):
+def scheduled_lr(lr: Number, warmup_steps: Number = 0) -> Schedule:
     """`scheduled_lr` of the optimizers: a warmup of (t + 1)/W, then constant.
 
     >>> [round(float(scheduled_lr(0.1, 4)(t)), 3) for t in (0, 3, 4)]

@@ -4,26 +4,28 @@ Trax, T2T and scenic use the same strings of factors.
 https://github.com/google-research/t5x
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule, ratio
 from warmup_jax.schedules.composition import delay
 from warmup_jax.schedules.decays import SHAPES, geometric_decay, inverse_sqrt_decay
 from warmup_jax.schedules.factors import linear_warmup
-from warmup_jax.schedules.numbers import ratio
 from warmup_jax.schedules.ports.parts import cycles
 
 
 def create_learning_rate_scheduler(
-    factors="constant * linear_warmup * rsqrt_decay",
-    base_learning_rate=0.5,
-    warmup_steps=1000,
-    decay_factor=0.5,
-    steps_per_decay=20000,
-    steps_per_cycle=100000,
-    step_offset=0,
-    min_learning_rate=1e-8,
-):
+    factors: str = "constant * linear_warmup * rsqrt_decay",
+    base_learning_rate: Number = 0.5,
+    warmup_steps: Number = 1000,
+    decay_factor: Number = 0.5,
+    steps_per_decay: Number = 20000,
+    steps_per_cycle: Number = 100000,
+    step_offset: Number = 0,
+    min_learning_rate: Number = 1e-8,
+) -> Schedule:
     """`create_learning_rate_scheduler`: a product of factors, never below `min_learning_rate`.
 
     Quirks: the warmup multiplies the decay; cosine_decay is cyclic, back at the
@@ -37,7 +39,7 @@ def create_learning_rate_scheduler(
     normalized = inverse_sqrt_decay(jnp.maximum(warmup_steps, 1), jnp.maximum(warmup_steps, 1))
     warm, position = linear_warmup(warmup_steps, "zero"), cycles(steps_per_cycle)
 
-    def line(t):
+    def line(t: ArrayLike) -> jax.Array:
         rise = ratio(t, warmup_steps, 1.0 + decay_factor * (warmup_steps - t))
         return base_learning_rate * jnp.minimum(rise, 1.0 + decay_factor * (warmup_steps - t))
 
@@ -52,7 +54,7 @@ def create_learning_rate_scheduler(
     }
     chosen = [registry.lookup("factor", table, name.strip()) for name in factors.split("*")]
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         t = jnp.maximum(jnp.asarray(t) - step_offset, 0)
         rate = jnp.ones_like(t, dtype=float)
         for factor in chosen:

@@ -6,17 +6,29 @@ rates multiply by the `lr_scale` of the group.
 https://github.com/huggingface/pytorch-image-models
 """
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Numbers, Schedule
+from warmup_jax.numerics import power as power_of
 from warmup_jax.schedules.decays import SHAPES, geometric_decay, inverse_sqrt_decay, multistep_decay
-from warmup_jax.schedules.numbers import power as power_of
 from warmup_jax.schedules.ports.parts import cycles, ramp, span, switch
 
 STABLE_FNS = ("constant", "rsqrt", "power")
 
 
-def _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix, target=None):
+def _warmed(
+    lr: Number,
+    schedule: Schedule,
+    warmup_t: Number,
+    warmup_lr_init: Number,
+    warmup_prefix: bool,
+    target: Number | None = None,
+) -> Schedule:
     """A line from `warmup_lr_init` to the target, then the schedule: on a new clock if it is a prefix."""
     after = switch(
         ramp(0, warmup_t, warmup_lr_init, lr if target is None else target),
@@ -28,11 +40,19 @@ def _warmed(lr, schedule, warmup_t, warmup_lr_init, warmup_prefix, target=None):
     return lambda t: jnp.where((jnp.asarray(t) == 0) & (jnp.asarray(warmup_t) == 0), lr, after(t))
 
 
-def _cyclic(lr, fall, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit):
+def _cyclic(
+    lr: Number,
+    fall: Callable[[jax.Array], jax.Array],
+    t_initial: Number,
+    lr_min: Number,
+    cycle_mul: Number,
+    cycle_decay: Number,
+    cycle_limit: Number,
+) -> Schedule:
     """Cycles of a fall from the peak, which `cycle_decay` lowers, to `lr_min`."""
     position = cycles(t_initial, cycle_mul)
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         index, progress = position(t)
         peak = lr * jnp.asarray(cycle_decay, float) ** index
         return jnp.where(index < cycle_limit, lr_min + (peak - lr_min) * fall(progress), lr_min)
@@ -41,17 +61,17 @@ def _cyclic(lr, fall, t_initial, lr_min, cycle_mul, cycle_decay, cycle_limit):
 
 
 def CosineLRScheduler(
-    lr,
-    t_initial,
-    lr_min=0.0,
-    cycle_mul=1.0,
-    cycle_decay=1.0,
-    cycle_limit=1,
-    warmup_t=0,
-    warmup_lr_init=0.0,
-    warmup_prefix=False,
-    k_decay=1.0,
-):
+    lr: Number,
+    t_initial: Number,
+    lr_min: Number = 0.0,
+    cycle_mul: Number = 1.0,
+    cycle_decay: Number = 1.0,
+    cycle_limit: Number = 1,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+    warmup_prefix: bool = False,
+    k_decay: Number = 1.0,
+) -> Schedule:
     """`CosineLRScheduler`.
 
     Quirk: without `warmup_prefix` the cosine has run on during the warmup, so the
@@ -66,18 +86,18 @@ def CosineLRScheduler(
 
 
 def PolyLRScheduler(
-    lr,
-    t_initial,
-    power=0.5,
-    lr_min=0.0,
-    cycle_mul=1.0,
-    cycle_decay=1.0,
-    cycle_limit=1,
-    warmup_t=0,
-    warmup_lr_init=0.0,
-    warmup_prefix=False,
-    k_decay=1.0,
-):
+    lr: Number,
+    t_initial: Number,
+    power: Number = 0.5,
+    lr_min: Number = 0.0,
+    cycle_mul: Number = 1.0,
+    cycle_decay: Number = 1.0,
+    cycle_limit: Number = 1,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+    warmup_prefix: bool = False,
+    k_decay: Number = 1.0,
+) -> Schedule:
     """`PolyLRScheduler`; the quirk of the cosine at the hand-over applies.
 
     >>> [round(float(PolyLRScheduler(0.1, 20, power=2.0)(t)), 3) for t in (0, 10, 20)]
@@ -89,18 +109,18 @@ def PolyLRScheduler(
 
 
 def TanhLRScheduler(
-    lr,
-    t_initial,
-    lb=-7.0,
-    ub=3.0,
-    lr_min=0.0,
-    cycle_mul=1.0,
-    cycle_decay=1.0,
-    cycle_limit=1,
-    warmup_t=0,
-    warmup_lr_init=0.0,
-    warmup_prefix=False,
-):
+    lr: Number,
+    t_initial: Number,
+    lb: Number = -7.0,
+    ub: Number = 3.0,
+    lr_min: Number = 0.0,
+    cycle_mul: Number = 1.0,
+    cycle_decay: Number = 1.0,
+    cycle_limit: Number = 1,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+    warmup_prefix: bool = False,
+) -> Schedule:
     """`TanhLRScheduler`; without `warmup_prefix` the warmup aims at the curve's value at its end.
 
     >>> [round(float(TanhLRScheduler(0.1, 20)(t)), 4) for t in (0, 14, 19, 20)]
@@ -113,7 +133,14 @@ def TanhLRScheduler(
     )
 
 
-def StepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init=0.0, warmup_prefix=True):
+def StepLRScheduler(
+    lr: Number,
+    decay_t: Number,
+    decay_rate: Number = 1.0,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+    warmup_prefix: bool = True,
+) -> Schedule:
     """`StepLRScheduler`.
 
     >>> [round(float(StepLRScheduler(0.1, 10, 0.1, warmup_t=5)(t)), 3) for t in (1, 5, 14, 15)]
@@ -123,7 +150,14 @@ def StepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init=0.0,
     return _warmed(lr, lambda t: lr * decay(t), warmup_t, warmup_lr_init, warmup_prefix)
 
 
-def MultiStepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init=0.0, warmup_prefix=True):
+def MultiStepLRScheduler(
+    lr: Number,
+    decay_t: Numbers,
+    decay_rate: Number = 1.0,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+    warmup_prefix: bool = True,
+) -> Schedule:
     """`MultiStepLRScheduler`. Quirk: a milestone m takes effect at t = m - 1.
 
     >>> [round(float(MultiStepLRScheduler(0.1, (10, 15), 0.1)(t)), 3) for t in (8, 9, 14)]
@@ -134,19 +168,19 @@ def MultiStepLRScheduler(lr, decay_t, decay_rate=1.0, warmup_t=0, warmup_lr_init
 
 
 def WSDLRScheduler(
-    lr,
-    t_initial,
-    decay_t,
-    lr_min=0.0,
-    stable_fn="constant",
-    stable_timescale=None,
-    stable_power=0.5,
-    decay_fn="1-sqrt",
-    decay_power=0.5,
-    decay_ratio=0.1,
-    warmup_t=0,
-    warmup_lr_init=0.0,
-):
+    lr: Number,
+    t_initial: Number,
+    decay_t: Number,
+    lr_min: Number = 0.0,
+    stable_fn: str = "constant",
+    stable_timescale: Number | None = None,
+    stable_power: Number = 0.5,
+    decay_fn: str | Callable[[jax.Array], jax.Array] = "1-sqrt",
+    decay_power: Number = 0.5,
+    decay_ratio: Number = 0.1,
+    warmup_t: Number = 0,
+    warmup_lr_init: Number = 0.0,
+) -> Schedule:
     """`WSDLRScheduler`; the warmup is a prefix to `t_initial`, and `decay_fn` may be a function of the progress.
 
     >>> rate = WSDLRScheduler(0.1, 24, 8, warmup_t=6, stable_fn="rsqrt", decay_fn="linear")
@@ -169,7 +203,7 @@ def WSDLRScheduler(
     fall = (lambda q, _: decay_fn(q)) if callable(decay_fn) else registry.lookup("decay_fn", falls, decay_fn)
     progress = span(t_initial - decay_t, t_initial)
 
-    def schedule(t):
+    def schedule(t: ArrayLike) -> jax.Array:
         stable = jnp.maximum(lr * root(t) ** (2 * exponent), lr_min)
         return lr_min + (stable - lr_min) * fall(progress(t), decay_ratio)
 

@@ -6,21 +6,23 @@ https://github.com/pytorch/pytorch
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Numbers, Schedule, ratio
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, cosine_decay, geometric_decay, multistep_decay, polynomial_decay
 from warmup_jax.schedules.factors import constant_warmup
-from warmup_jax.schedules.numbers import ratio
 from warmup_jax.schedules.ports.parts import cycles, ramp, switch, triangle
 
 ANNEAL_STRATEGIES = {"cos": "cosine", "linear": "linear"}
 MODES = ("triangular", "triangular2", "exp_range")
 
 
-def LinearLR(lr, start_factor=1.0 / 3, end_factor=1.0, total_iters=5):
+def LinearLR(lr: Number, start_factor: Number = 1.0 / 3, end_factor: Number = 1.0, total_iters: Number = 5) -> Schedule:
     """`LinearLR`.
 
     >>> [round(float(LinearLR(0.3, total_iters=4)(t)), 3) for t in (0, 2, 4)]
@@ -29,7 +31,7 @@ def LinearLR(lr, start_factor=1.0 / 3, end_factor=1.0, total_iters=5):
     return ramp(0, total_iters, lr * start_factor, lr * end_factor)
 
 
-def ConstantLR(lr, factor=1.0 / 3, total_iters=5):
+def ConstantLR(lr: Number, factor: Number = 1.0 / 3, total_iters: Number = 5) -> Schedule:
     """`ConstantLR`; `total_iters` 0 is no warmup here, and `factor` for ever in torch.
 
     >>> [round(float(ConstantLR(0.3, total_iters=4)(t)), 3) for t in (0, 3, 4)]
@@ -39,7 +41,7 @@ def ConstantLR(lr, factor=1.0 / 3, total_iters=5):
     return lambda t: lr * warm(t)
 
 
-def StepLR(lr, step_size, gamma=0.1):
+def StepLR(lr: Number, step_size: Number, gamma: Number = 0.1) -> Schedule:
     """`StepLR`.
 
     >>> [round(float(StepLR(0.1, 2)(t)), 3) for t in (1, 2, 4)]
@@ -49,7 +51,7 @@ def StepLR(lr, step_size, gamma=0.1):
     return lambda t: lr * decay(t)
 
 
-def MultiStepLR(lr, milestones, gamma=0.1):
+def MultiStepLR(lr: Number, milestones: Numbers, gamma: Number = 0.1) -> Schedule:
     """`MultiStepLR`.
 
     >>> [round(float(MultiStepLR(0.1, (2, 5))(t)), 3) for t in (1, 2, 5)]
@@ -59,7 +61,7 @@ def MultiStepLR(lr, milestones, gamma=0.1):
     return lambda t: lr * decay(t)
 
 
-def ExponentialLR(lr, gamma):
+def ExponentialLR(lr: Number, gamma: Number) -> Schedule:
     """`ExponentialLR`.
 
     >>> [round(float(ExponentialLR(0.8, 0.5)(t)), 3) for t in (0, 1, 3)]
@@ -69,7 +71,7 @@ def ExponentialLR(lr, gamma):
     return lambda t: lr * decay(t)
 
 
-def PolynomialLR(lr, total_iters=5, power=1.0):
+def PolynomialLR(lr: Number, total_iters: Number = 5, power: Number = 1.0) -> Schedule:
     """`PolynomialLR`.
 
     >>> [round(float(PolynomialLR(0.1, 4, 2.0)(t)), 3) for t in (0, 2, 4, 5)]
@@ -79,7 +81,7 @@ def PolynomialLR(lr, total_iters=5, power=1.0):
     return lambda t: lr * decay(t)
 
 
-def CosineAnnealingLR(lr, T_max, eta_min=0.0):
+def CosineAnnealingLR(lr: Number, T_max: Number, eta_min: Number = 0.0) -> Schedule:
     """`CosineAnnealingLR`. Differs after `T_max`, where torch's rises again: ours stays at `eta_min`.
 
     >>> [round(float(CosineAnnealingLR(0.1, 4)(t)), 3) for t in (0, 2, 4, 6)]
@@ -89,7 +91,7 @@ def CosineAnnealingLR(lr, T_max, eta_min=0.0):
     return lambda t: eta_min + (lr - eta_min) * decay(t)
 
 
-def CosineAnnealingWarmRestarts(lr, T_0, T_mult=1, eta_min=0.0):
+def CosineAnnealingWarmRestarts(lr: Number, T_0: Number, T_mult: Number = 1, eta_min: Number = 0.0) -> Schedule:
     """`CosineAnnealingWarmRestarts`, for ever.
 
     >>> [round(float(CosineAnnealingWarmRestarts(0.1, 2, 2)(t)), 3) for t in (0, 1, 2, 4, 6)]
@@ -99,7 +101,7 @@ def CosineAnnealingWarmRestarts(lr, T_0, T_mult=1, eta_min=0.0):
     return lambda t: eta_min + (lr - eta_min) * SHAPES["cosine"](position(t)[1], None)
 
 
-def SequentialLR(schedulers, milestones):
+def SequentialLR(schedulers: Sequence[Schedule], milestones: Sequence[Number]) -> Schedule:
     """`SequentialLR`: each of the schedules begins its own clock at its milestone.
 
     >>> rate = SequentialLR([LinearLR(0.1, 0.1, total_iters=4), CosineAnnealingLR(0.1, 6)], [4])
@@ -112,7 +114,7 @@ def SequentialLR(schedulers, milestones):
     return functools.reduce(lambda first, piece: join(first, *piece), pieces, schedulers[0])
 
 
-def ChainedScheduler(lr, schedulers):
+def ChainedScheduler(lr: Number, schedulers: Sequence[Schedule]) -> Schedule:
     """`ChainedScheduler` of schedules that only multiply the rate `lr`, so with `eta_min` 0.
 
     >>> rate = ChainedScheduler(0.1, [ConstantLR(0.1, 0.1, 4), ExponentialLR(0.1, 0.5)])
@@ -122,7 +124,16 @@ def ChainedScheduler(lr, schedulers):
     return lambda t: lr * functools.reduce(jnp.multiply, [ratio(s(t), lr, 0.0) for s in schedulers])
 
 
-def _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, middle, turned, end):
+def _one_cycle(
+    total_steps: Number,
+    pct_start: Number,
+    anneal_strategy: str,
+    three_phase: bool,
+    start: Number,
+    middle: Number,
+    turned: Number,
+    end: Number,
+) -> Schedule:
     """Start to middle, then to the end; in three phases by way of the start once more."""
     shape = registry.lookup("anneal_strategy", ANNEAL_STRATEGIES, anneal_strategy)
     peak, last = pct_start * total_steps - 1, total_steps - 1
@@ -135,8 +146,14 @@ def _one_cycle(total_steps, pct_start, anneal_strategy, three_phase, start, midd
 
 
 def OneCycleLR(
-    max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", div_factor=25.0, final_div_factor=1e4, three_phase=False
-):
+    max_lr: Number,
+    total_steps: Number,
+    pct_start: Number = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
     """`OneCycleLR`; it ends at t = `total_steps` - 1 and stays there, where torch raises. See `OneCycleLR_momentum`.
 
     >>> [round(float(OneCycleLR(0.1, 20)(t)), 3) for t in (0, 5, 12, 19)]
@@ -149,8 +166,13 @@ def OneCycleLR(
 
 
 def OneCycleLR_momentum(
-    total_steps, pct_start=0.3, anneal_strategy="cos", base_momentum=0.85, max_momentum=0.95, three_phase=False
-):
+    total_steps: Number,
+    pct_start: Number = 0.3,
+    anneal_strategy: str = "cos",
+    base_momentum: Number = 0.85,
+    max_momentum: Number = 0.95,
+    three_phase: bool = False,
+) -> Schedule:
     """The momentum (beta1) that `OneCycleLR` sets beside the rate.
 
     >>> [round(float(OneCycleLR_momentum(20)(t)), 3) for t in (0, 5, 19)]
@@ -161,21 +183,31 @@ def OneCycleLR_momentum(
     )
 
 
-def _cyclic(low, high, step_size_up, step_size_down, mode, gamma):
+def _cyclic(
+    low: Number, high: Number, step_size_up: Number, step_size_down: Number | None, mode: str, gamma: Number
+) -> Schedule:
     """low + (high - low) * triangle * scale."""
     if mode not in MODES:
         raise registry.unknown("mode", mode, MODES)
     down = step_size_up if step_size_down is None else step_size_down
     wave, position = triangle(step_size_up, down), cycles(step_size_up + down)
-    scale = {
+    scales: dict[str, Callable[[ArrayLike], Number]] = {
         "triangular": lambda t: 1.0,
         "triangular2": lambda t: 0.5 ** position(t)[0],
         "exp_range": geometric_decay(0, gamma, 1),
-    }[mode]
+    }
+    scale = scales[mode]
     return lambda t: low + (high - low) * wave(t) * scale(t)
 
 
-def CyclicLR(base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0):
+def CyclicLR(
+    base_lr: Number,
+    max_lr: Number,
+    step_size_up: Number = 2000,
+    step_size_down: Number | None = None,
+    mode: str = "triangular",
+    gamma: Number = 1.0,
+) -> Schedule:
     """`CyclicLR`, for ever, without a `scale_fn` of one's own. See `CyclicLR_momentum`.
 
     >>> [round(float(CyclicLR(0.0, 0.1, 2, mode="triangular2")(t)), 3) for t in (0, 1, 2, 4, 6)]
@@ -185,8 +217,13 @@ def CyclicLR(base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="tria
 
 
 def CyclicLR_momentum(
-    step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0, base_momentum=0.8, max_momentum=0.9
-):
+    step_size_up: Number = 2000,
+    step_size_down: Number | None = None,
+    mode: str = "triangular",
+    gamma: Number = 1.0,
+    base_momentum: Number = 0.8,
+    max_momentum: Number = 0.9,
+) -> Schedule:
     """The momentum (beta1) that `CyclicLR` sets beside the rate.
 
     >>> [round(float(CyclicLR_momentum(2)(t)), 3) for t in (0, 1, 2, 4)]

@@ -6,6 +6,7 @@ https://github.com/pytorch/torchtitan
 import jax.numpy as jnp
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import combine
 from warmup_jax.schedules.decays import cooldown
 from warmup_jax.schedules.factors import linear_warmup
@@ -14,7 +15,14 @@ from warmup_jax.schedules.ports.parts import ENDLESS, nearest
 DECAY_TYPES = {"linear": "linear", "sqrt": "sqrt", "cosine": "cosine"}
 
 
-def linear_warmup_stable_decay(lr, warmup_steps, stable_steps, decay_steps, lr_decay_type="linear", min_lr_factor=0.0):
+def linear_warmup_stable_decay(
+    lr: Number,
+    warmup_steps: Number,
+    stable_steps: Number,
+    decay_steps: Number,
+    lr_decay_type: str = "linear",
+    min_lr_factor: Number = 0.0,
+) -> Schedule:
     """`linear_warmup_stable_decay`, the factor times `lr`; its warmup is (t + 1)/W.
 
     Differs after the end, where the library's turns negative: ours stays.
@@ -34,7 +42,14 @@ def linear_warmup_stable_decay(lr, warmup_steps, stable_steps, decay_steps, lr_d
     )
 
 
-def build_lr_schedulers(lr, training_steps, warmup_steps=200, decay_ratio=None, decay_type="linear", min_lr_factor=0.0):
+def build_lr_schedulers(
+    lr: Number,
+    training_steps: Number,
+    warmup_steps: Number = 200,
+    decay_ratio: Number | None = None,
+    decay_type: str = "linear",
+    min_lr_factor: Number = 0.0,
+) -> Schedule:
     """`build_lr_schedulers`: without `decay_ratio` the decay begins after the warmup.
 
     Quirk: one virtual last step keeps the rate from reaching its lowest.

@@ -4,9 +4,12 @@
 https://github.com/huggingface/transformers
 """
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from warmup_jax import registry
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import (
     SHAPES,
@@ -23,7 +26,7 @@ WARMUP_TYPES = {"linear": linear_warmup, "cosine": cosine_warmup, "1-sqrt": sqrt
 DECAY_TYPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
 
 
-def get_constant_schedule(lr):
+def get_constant_schedule(lr: Number) -> Schedule:
     """`get_constant_schedule`.
 
     >>> float(get_constant_schedule(0.5)(3))
@@ -32,7 +35,7 @@ def get_constant_schedule(lr):
     return lambda t: lr * constant_decay()(t)
 
 
-def get_constant_schedule_with_warmup(lr, num_warmup_steps):
+def get_constant_schedule_with_warmup(lr: Number, num_warmup_steps: Number) -> Schedule:
     """`get_constant_schedule_with_warmup`; the first update has the rate 0.
 
     >>> [round(float(get_constant_schedule_with_warmup(0.1, 5)(t)), 3) for t in (0, 1, 5)]
@@ -42,7 +45,7 @@ def get_constant_schedule_with_warmup(lr, num_warmup_steps):
     return lambda t: lr * warm(t)
 
 
-def get_linear_schedule_with_warmup(lr, num_warmup_steps, num_training_steps):
+def get_linear_schedule_with_warmup(lr: Number, num_warmup_steps: Number, num_training_steps: Number) -> Schedule:
     """`get_linear_schedule_with_warmup`.
 
     >>> [round(float(get_linear_schedule_with_warmup(0.1, 5, 30)(t)), 3) for t in (0, 5, 6, 30)]
@@ -56,7 +59,9 @@ def get_linear_schedule_with_warmup(lr, num_warmup_steps, num_training_steps):
     return lambda t: lr * factor(t)
 
 
-def get_cosine_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, num_cycles=0.5):
+def get_cosine_schedule_with_warmup(
+    lr: Number, num_warmup_steps: Number, num_training_steps: Number, num_cycles: Number = 0.5
+) -> Schedule:
     """`get_cosine_schedule_with_warmup`.
 
     Differs after `num_training_steps`, where the library's rises again: ours stays.
@@ -69,7 +74,9 @@ def get_cosine_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, nu
     )
 
 
-def get_cosine_with_hard_restarts_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, num_cycles=1):
+def get_cosine_with_hard_restarts_schedule_with_warmup(
+    lr: Number, num_warmup_steps: Number, num_training_steps: Number, num_cycles: Number = 1
+) -> Schedule:
     """`get_cosine_with_hard_restarts_schedule_with_warmup`; 0 from `num_training_steps` on.
 
     >>> rate = get_cosine_with_hard_restarts_schedule_with_warmup(0.1, 5, 25, 2)
@@ -78,7 +85,8 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(lr, num_warmup_steps, num
     """
     of = jnp.maximum(num_training_steps - num_warmup_steps, 1)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
+        t = jnp.asarray(t)
         # The remainder of whole numbers: a quotient need not be whole to the last bit where a cycle begins.
         return jnp.where(t < of, SHAPES["cosine"]((num_cycles * t) % of / of, None), 0.0)
 
@@ -86,7 +94,9 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(lr, num_warmup_steps, num
     return lambda t: lr * factor(t)
 
 
-def get_polynomial_decay_schedule_with_warmup(lr, num_warmup_steps, num_training_steps, lr_end=1e-7, power=1.0):
+def get_polynomial_decay_schedule_with_warmup(
+    lr: Number, num_warmup_steps: Number, num_training_steps: Number, lr_end: Number = 1e-7, power: Number = 1.0
+) -> Schedule:
     """`get_polynomial_decay_schedule_with_warmup`.
 
     >>> [round(float(get_polynomial_decay_schedule_with_warmup(0.1, 5, 25)(t)), 3) for t in (5, 15, 25)]
@@ -97,7 +107,7 @@ def get_polynomial_decay_schedule_with_warmup(lr, num_warmup_steps, num_training
     return join(lambda t: lr * warm(t), lambda t: lr_end + (lr - lr_end) * decay(t), num_warmup_steps)
 
 
-def get_inverse_sqrt_schedule(lr, num_warmup_steps, timescale=None):
+def get_inverse_sqrt_schedule(lr: Number, num_warmup_steps: Number, timescale: Number | None = None) -> Schedule:
     """`get_inverse_sqrt_schedule`; the timescale is the warmup, or 10,000 if there is none.
 
     >>> [round(float(get_inverse_sqrt_schedule(0.1, 5)(t)), 3) for t in (1, 5, 20)]
@@ -110,8 +120,13 @@ def get_inverse_sqrt_schedule(lr, num_warmup_steps, timescale=None):
 
 
 def get_cosine_with_min_lr_schedule_with_warmup(
-    lr, num_warmup_steps, num_training_steps, num_cycles=0.5, min_lr=None, min_lr_rate=None
-):
+    lr: Number,
+    num_warmup_steps: Number,
+    num_training_steps: Number,
+    num_cycles: Number = 0.5,
+    min_lr: Number | None = None,
+    min_lr_rate: Number | None = None,
+) -> Schedule:
     """`get_cosine_with_min_lr_schedule_with_warmup`.
 
     Differs after `num_training_steps`, where the library's rises again: ours stays.
@@ -127,8 +142,14 @@ def get_cosine_with_min_lr_schedule_with_warmup(
 
 
 def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
-    lr, num_warmup_steps, num_training_steps, num_cycles=0.5, min_lr=None, min_lr_rate=None, warmup_lr_rate=None
-):
+    lr: Number,
+    num_warmup_steps: Number,
+    num_training_steps: Number,
+    num_cycles: Number = 0.5,
+    min_lr: Number | None = None,
+    min_lr_rate: Number | None = None,
+    warmup_lr_rate: Number | None = None,
+) -> Schedule:
     """`get_cosine_with_min_lr_schedule_with_warmup_lr_rate`.
 
     Quirks: without `warmup_lr_rate` the warmup is (t + 1)/W, with it t/(W - 1);
@@ -150,16 +171,16 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
 
 
 def get_wsd_schedule(
-    lr,
-    num_warmup_steps,
-    num_decay_steps,
-    num_training_steps=None,
-    num_stable_steps=None,
-    warmup_type="linear",
-    decay_type="cosine",
-    min_lr_ratio=0.0,
-    num_cycles=0.5,
-):
+    lr: Number,
+    num_warmup_steps: Number,
+    num_decay_steps: Number,
+    num_training_steps: Number | None = None,
+    num_stable_steps: Number | None = None,
+    warmup_type: str = "linear",
+    decay_type: str = "cosine",
+    min_lr_ratio: Number = 0.0,
+    num_cycles: Number = 0.5,
+) -> Schedule:
     """`get_wsd_schedule`.
 
     Quirks: it warms up from `min_lr_ratio`; a warmup and a decay that together
@@ -169,9 +190,9 @@ def get_wsd_schedule(
     >>> [round(float(rate(t)), 3) for t in (0, 6, 16, 21, 26)]
     [0.01, 0.1, 0.1, 0.036, 0.01]
     """
-    if num_stable_steps is None and num_training_steps is None:
-        raise ValueError("get_wsd_schedule needs num_training_steps or num_stable_steps, got neither")
     if num_stable_steps is None:
+        if num_training_steps is None:
+            raise ValueError("get_wsd_schedule needs num_training_steps or num_stable_steps, got neither")
         num_stable_steps = num_training_steps - num_warmup_steps - num_decay_steps
     warm = registry.lookup("warmup_type", WARMUP_TYPES, warmup_type)(num_warmup_steps, "zero")
     shape = SHAPES[registry.lookup("decay_type", DECAY_TYPES, decay_type)]
@@ -179,7 +200,8 @@ def get_wsd_schedule(
     progress = decay_progress(num_stable_steps, stop)
     waves = cosine_waves(num_stable_steps, stop, num_cycles)
 
-    def decay(t):
+    def decay(t: ArrayLike) -> jax.Array:
+        t = jnp.asarray(t)
         falling = waves(t) if decay_type == "cosine" else shape(progress(t), None)
         return jnp.where(t < stop, jnp.where(t < num_stable_steps, 1.0, falling), 0.0)
 
@@ -187,8 +209,10 @@ def get_wsd_schedule(
     return lambda t: lr * (min_lr_ratio + (1 - min_lr_ratio) * factor(t))
 
 
-def _least(lr, min_lr, min_lr_rate):
+def _least(lr: Number, min_lr: Number | None, min_lr_rate: Number | None) -> Number:
     """The lowest rate as a share of the rate of the optimizer; exactly one of the two is given."""
-    if (min_lr is None) == (min_lr_rate is None):
-        raise ValueError(f"give exactly one of min_lr and min_lr_rate, got {min_lr} and {min_lr_rate}")
-    return min_lr / lr if min_lr_rate is None else min_lr_rate
+    if min_lr is None and min_lr_rate is not None:
+        return min_lr_rate
+    if min_lr is not None and min_lr_rate is None:
+        return min_lr / lr
+    raise ValueError(f"give exactly one of min_lr and min_lr_rate, got {min_lr} and {min_lr_rate}")

@@ -3,12 +3,21 @@
 https://github.com/dayal-kalra/why-warmup
 """
 
+from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import cosine_decay
 from warmup_jax.schedules.factors import power_warmup
 from warmup_jax.schedules.ports.parts import switch
 
 
-def train_schedule(lr_init, lr_trgt, lr_min, warmup_steps, num_steps, warmup_exponent=1.0, decay_exponent=1.0):
+def train_schedule(
+    lr_init: Number,
+    lr_trgt: Number,
+    lr_min: Number,
+    warmup_steps: Number,
+    num_steps: Number,
+    warmup_exponent: Number = 1.0,
+    decay_exponent: Number = 1.0,
+) -> Schedule:
     """`polynomial_warmup`, then `cosine_decay_schedule`.
 
     Quirks: the warmup is ((t + 1)/W)^e; the cosine is evaluated two updates
