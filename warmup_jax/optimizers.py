@@ -1,41 +1,42 @@
-"""Optimizers by name: one optax chain made of a config's names and a run's numbers.
+"""Optimizers by name: one optax chain from the names in a config and the hyperparameters of a run.
 
 Every entry of `OPTIMIZERS` has the form `f(rate, mask, *, ...)`: `rate` is the
-transformation that multiplies by the learning rate and records it, `mask` tells
-which parameters decay, the rest are the optimizer's own arguments, all of them
+transformation that multiplies by the learning rate and records it, `mask` selects
+the parameters that decay, the rest are the optimizer's own arguments, all of them
 required. Their numbers may be traced.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import optax
 
 from warmup_jax import registry, schedules, transforms
+from warmup_jax.numerics import STACKED, Number
 
-Transform = optax.GradientTransformation
+Transform: TypeAlias = optax.GradientTransformation
 Mask = Callable[[Any], Any]
 
-STACKED = ("encoder", "decoder")  # children whose leaves have a leading axis of layers
 UNDECAYED = ("bias", "scale")  # biases, and the scale of every normalisation
 
 
-def decay_mask(params):
-    """True for the parameters that weight decay acts on: all but biases and normalisation."""
+def decay_mask(params: Any) -> Any:
+    """Returns a tree that is True for the parameters weight decay acts on: all but biases and normalisation."""
     return jax.tree.map_with_path(lambda path, _: path[-1].key not in UNDECAYED, params)
 
 
-def muon_dimensions(params):
-    """How Muon sees each parameter: kernels of hidden layers as matrices [inputs, outputs], else None.
+def muon_dimensions(params: Any) -> Any:
+    """Returns the axes by which Muon reads each parameter as a matrix [inputs, outputs]; None leaves it to Adam.
 
-    The first and last layers, embeddings, biases and scales are left to AdamW
-    (Jordan et al., Muon, 2024). Convolution kernels are HWIO; kernels of layers
-    that are stacked for a scan, [N, inputs, outputs], are a matrix each.
+    Matrices are the kernels of hidden layers. The first and last layers,
+    embeddings, biases and scales are left to Adam (Jordan et al., Muon, 2024).
+    Convolution kernels are HWIO; a kernel [N, inputs, outputs] of layers that are
+    stacked for a scan is N matrices.
     """
 
-    def dimensions(path, leaf):
+    def dimensions(path: Any, leaf: jax.Array) -> Any:
         layer, name = path[0].key, path[-1].key
         if name != "kernel" or layer in ("stem", "head") or leaf.ndim < 2:
             return None
@@ -45,37 +46,39 @@ def muon_dimensions(params):
     return jax.tree.map_with_path(dimensions, params)
 
 
-def none(rate: Transform, mask: Mask, *, weight_decay) -> Transform:
-    """No optimizer but the rate, for a preconditioner among the `transforms`; decoupled weight decay."""
+def none(rate: Transform, mask: Mask, *, weight_decay: Number) -> Transform:
+    """Gradient descent without momentum, to combine with a preconditioner of `transforms`; decoupled weight decay."""
     return optax.chain(optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-def sgd(rate: Transform, mask: Mask, *, momentum, nesterov: bool, weight_decay) -> Transform:
+def sgd(rate: Transform, mask: Mask, *, momentum: Number, nesterov: bool, weight_decay: Number) -> Transform:
     """SGD with (Nesterov) momentum; weight decay is added to the gradient (L2)."""
     return optax.chain(optax.add_decayed_weights(weight_decay, mask), optax.trace(momentum, nesterov), rate)
 
 
-def adam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+def adam(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number) -> Transform:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient (L2)."""
     return optax.chain(optax.add_decayed_weights(weight_decay, mask), optax.scale_by_adam(beta1, beta2, eps), rate)
 
 
-def adamw(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+def adamw(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number) -> Transform:
     """AdamW (Loshchilov and Hutter 2019); decoupled weight decay, times the learning rate."""
     return optax.chain(optax.scale_by_adam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-def radam(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+def radam(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number) -> Transform:
     """Rectified Adam (Liu et al. 2020), momentum SGD until rho exceeds 5; decoupled decay."""
     return optax.chain(optax.scale_by_radam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-def adabelief(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+def adabelief(
+    rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
+) -> Transform:
     """AdaBelief (Zhuang et al. 2020); decoupled weight decay."""
     return optax.chain(optax.scale_by_belief(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-def lamb(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Transform:
+def lamb(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number) -> Transform:
     """LAMB (You et al. 2020); the decay enters the update before its trust ratio."""
     return optax.chain(
         optax.scale_by_adam(beta1, beta2, eps),
@@ -85,7 +88,16 @@ def lamb(rate: Transform, mask: Mask, *, beta1, beta2, eps, weight_decay) -> Tra
     )
 
 
-def lars(rate: Transform, mask: Mask, *, momentum, nesterov: bool, trust_coefficient, eps, weight_decay) -> Transform:
+def lars(
+    rate: Transform,
+    mask: Mask,
+    *,
+    momentum: Number,
+    nesterov: bool,
+    trust_coefficient: Number,
+    eps: Number,
+    weight_decay: Number,
+) -> Transform:
     """LARS (You et al. 2017); biases and normalisation have no trust ratio.
 
     The momentum accumulates updates that already carry their learning rate.
@@ -99,13 +111,15 @@ def lars(rate: Transform, mask: Mask, *, momentum, nesterov: bool, trust_coeffic
     )
 
 
-def lion(rate: Transform, mask: Mask, *, beta1, beta2, weight_decay) -> Transform:
+def lion(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, weight_decay: Number) -> Transform:
     """Lion (Chen et al. 2023); decoupled weight decay."""
     return optax.chain(optax.scale_by_lion(beta1, beta2), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_decay) -> Transform:
-    """Muon (Jordan et al. 2024) for hidden kernels, Adam (Nesterov's form) for the rest; decoupled decay.
+def muon(
+    rate: Transform, mask: Mask, *, momentum: Number, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
+) -> Transform:
+    """Muon (Jordan et al. 2024) for hidden kernels and Nesterov's Adam for the rest; decoupled weight decay.
 
     Both parts share one learning rate: the orthogonalised update is scaled to
     the root mean square of Adam's, 0.2 (Liu et al., Muon is Scalable, 2025).
@@ -122,7 +136,7 @@ def muon(rate: Transform, mask: Mask, *, momentum, beta1, beta2, eps, weight_dec
     return optax.chain(directions, optax.add_decayed_weights(weight_decay, mask), rate)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., Transform]] = {
     "none": none,
     "sgd": sgd,
     "adam": adam,
@@ -136,8 +150,8 @@ OPTIMIZERS = {
 }
 
 
-# Where a transformation of a config goes: onto the gradients, in the place of the learning rate, or
-# onto the finished updates.
+# Position of each transformation in the chain: on the gradients, in place of the learning rate, or on the
+# finished updates.
 PLACES = {
     "clip_by_global_norm_warmup": "gradient",
     "scale_by_rectified_adam": "gradient",
@@ -159,16 +173,19 @@ def build(
     transforms_args: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     factor: schedules.Schedule | None = None,
 ) -> Transform:
-    """The chain of a config: clipping, transformations of gradients, the optimizer, those of updates.
+    """Builds the chain of a config: clipping, transformations of gradients, the optimizer, those of updates.
 
     Args:
       optimizer: a name in `OPTIMIZERS`.
-      args: exactly that optimizer's arguments, and `clip_norm` for the global
+      args: exactly that optimizer's arguments, and optionally `clip_norm`, the global
         gradient norm to clip to. Numbers may be traced.
       schedule: `t -> learning rate`.
-      names: of `transforms.TRANSFORMS`; each goes to its place in `PLACES`, in this order.
-      transforms_args: name of a transformation -> its arguments; a dict among them stands for a `ramp`.
+      names: names in `transforms.TRANSFORMS`; each goes to its place in `PLACES`, in this order.
+      transforms_args: name of a transformation -> its arguments; a dict as an argument stands for a `ramp`.
       factor: the warmup that `scale_by_warmup` applies.
+
+    Returns:
+      A `GradientTransformation` that records the learning rate it applied.
 
     Raises:
       ValueError: for an unknown name, or an unknown or missing argument.
@@ -178,7 +195,7 @@ def build(
     for name in transforms_args:
         if name not in names:
             raise ValueError(f"transforms_args.{name} is given, but {name!r} is not among the transforms")
-    placed = {"gradient": [], "rate": [], "update": []}
+    placed: dict[str, list[Transform]] = {"gradient": [], "rate": [], "update": []}
     for name in names:
         registry.lookup("transform", transforms.TRANSFORMS, name)
         own = {

@@ -19,6 +19,10 @@ an update is float32, rounded once to the dtype of that update.
 0.1
 """
 
+from collections.abc import Callable
+
+import optax
+
 from warmup_jax.transforms.adam_variants import (
     RectifiedAdamState,
     scale_by_adam_frozen,
@@ -31,7 +35,7 @@ from warmup_jax.transforms.ramps import RAMP_SHAPES, ramp
 from warmup_jax.transforms.rates import RecordedLearningRateState, cap_by_sharpness, scale_by_recorded_learning_rate
 from warmup_jax.transforms.states import current_learning_rate, fast_forward
 
-TRANSFORMS = {
+TRANSFORMS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "scale_by_recorded_learning_rate": scale_by_recorded_learning_rate,
     "cap_by_sharpness": cap_by_sharpness,
     "scale_by_warmup": scale_by_warmup,
