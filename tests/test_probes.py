@@ -306,8 +306,8 @@ def test_what_cannot_be_measured_is_said_before_anything_is_trained(changes, mes
 def test_the_usual_arguments_are_those_of_every_diagnostic():
     usual = common.base("adam", common.DIAGNOSTICS).to_dict()["diagnostics"]
     assert usual.keys() == DIAGNOSTICS.keys()
-    for name, args in diagnostics.of_config(usual)[0].items():
-        diagnostics.check(name, args, diagnostics.LACKS)
+    for name, args in diagnostics.from_config(usual)[0].items():
+        diagnostics.check(name, args, diagnostics.REQUIREMENTS)
 
 
 @pytest.mark.parametrize("family", [phase_diagram, resnet_warmup, lm_warmup, transformer_warmup])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toynetwork import jit
 
-from warmup_jax.diagnostics import Probe, critical_rate
+from warmup_jax.diagnostics import ProbeInput, critical_rate
 from warmup_jax.diagnostics.critical_rate import probe_critical_rate
 
 LAMBDA = 5.0
@@ -33,7 +33,7 @@ def test_passes_are_counted_and_more_of_them_come_nearer():
     for tolerance, most in ((0.1, 15), (0.1, 4), (1e-3, 15), (1e-9, 15)):
         calls = []
 
-        def counted(rate):
+        def counted(rate, calls=calls):
             calls.append(float(rate))
             return along(rate)
 
@@ -73,7 +73,7 @@ def test_the_probe_goes_along_the_gradient_and_begins_where_it_ended():
     curvatures = np.float32([1.0, 3.0, 10.0])
 
     def probe(scale, carry):
-        return Probe(
+        return ProbeInput(
             {"w": np.float32([1, 1, 1])},
             (),
             0.1,

@@ -7,11 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toynetwork import jit, loss, make_batch, make_params, outputs, stack
+from toynetwork import Observed, jit, loss, make_batch, make_params, outputs, stack
 
-from warmup_jax import diagnostics
-from warmup_jax.diagnostics import DIAGNOSTICS, Probe, Step, check, measure_probe, measure_step, start_carries
-from warmup_jax.models import Intermediates
+from warmup_jax.diagnostics import (
+    DIAGNOSTICS,
+    REQUIREMENTS,
+    ProbeInput,
+    StepInfo,
+    check,
+    init_carries,
+    measure_probe,
+    measure_step,
+)
 
 CHOSEN = {
     "norms": dict(layers=False),
@@ -27,7 +34,7 @@ CHOSEN = {
     "token_variance": {},
     "critical_rate": dict(guess=0.1, max_passes=15, tolerance=0.1),
 }
-OFFERED = {"second_moment", "relus", "tokens", "beta1", "beta2", "eps"}
+AVAILABLE = {"second_moment", "relus", "tokens", "beta1", "beta2", "eps"}
 OF_THE_STEP_ALONE = {"diag/rho", "diag/rectifier", "diag/critical_rate_passes"}  # no NaN if the run has diverged
 CHECKED_OVER_RUNS = {"sharpness", "gradient_noise", "critical_rate", "early_overfitting"}  # each in its own file
 NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-8)
@@ -35,7 +42,7 @@ NUMBERS = dict(beta1=0.9, beta2=0.99, eps=1e-8)
 
 def tokens(params, batch):
     layers = {name: output[:, None] * jnp.arange(1.0, 4)[:, None] for name, output in outputs(params, batch).items()}
-    return Intermediates(layers, layers, {})
+    return Observed(layers, layers, {})
 
 
 def train(chosen, params, steps=2):
@@ -47,15 +54,15 @@ def train(chosen, params, steps=2):
         grads = jax.grad(loss)(params, batch)
         updates, opt_state = tx.update(grads, opt_state)
         after = optax.apply_updates(params, updates)
-        metrics = measure_step(chosen, Step(params, grads, updates, after, opt_state, 0.05))
-        probe = Probe(
+        metrics = measure_step(chosen, StepInfo(params, grads, updates, after, opt_state, 0.05))
+        probe = ProbeInput(
             after,
             opt_state,
             0.05,
             NUMBERS,
             loss,
             batch,
-            before=params,
+            previous_params=params,
             used_batch=batch,
             fresh_batch=fresh,
             observe=tokens,
@@ -64,9 +71,7 @@ def train(chosen, params, steps=2):
         probed, carries = measure_probe(chosen, probe, carries)
         return (after, opt_state, carries), metrics | probed
 
-    (_, _, carries), metrics = jax.lax.scan(
-        step, (params, tx.init(params), start_carries(chosen, params)), length=steps
-    )
+    (_, _, carries), metrics = jax.lax.scan(step, (params, tx.init(params), init_carries(chosen, params)), length=steps)
     return metrics, carries
 
 
@@ -90,18 +95,18 @@ def test_every_diagnostic_in_a_loop_over_runs():
 
 
 def test_nothing_chosen_is_nothing_computed():
-    assert measure_step({}, None) == {} and start_carries({}, None) == {} and measure_probe({}, None, {}) == ({}, {})
+    assert measure_step({}, None) == {} and init_carries({}, None) == {} and measure_probe({}, None, {}) == ({}, {})
 
 
 def test_entries_and_what_they_say_is_missing():
-    assert set(diagnostics.LACKS) == {need for entry in DIAGNOSTICS.values() for need in entry.needs}
+    assert set(REQUIREMENTS) == {need for entry in DIAGNOSTICS.values() for need in entry.requires}
     for name, entry in DIAGNOSTICS.items():
         assert entry.kind in ("step", "probe")
         assert "update" in entry.function.__doc__ and "pass" in entry.function.__doc__  # which state, and its cost
-        check(name, CHOSEN[name], OFFERED)
-        for need in entry.needs:
-            with pytest.raises(ValueError, match=f"diagnostic '{name}' needs .*{diagnostics.LACKS[need]}"):
-                check(name, CHOSEN[name], OFFERED - {need})
+        check(name, CHOSEN[name], AVAILABLE)
+        for need in entry.requires:
+            with pytest.raises(ValueError, match=f"diagnostic '{name}' needs .*{REQUIREMENTS[need]}"):
+                check(name, CHOSEN[name], AVAILABLE - {need})
 
 
 @pytest.mark.parametrize(
@@ -115,4 +120,4 @@ def test_entries_and_what_they_say_is_missing():
 )
 def test_a_bad_choice_is_one_line(name, args, message):
     with pytest.raises(ValueError, match=message):
-        check(name, args, OFFERED)
+        check(name, args, AVAILABLE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toynetwork import jit
 
-from warmup_jax.diagnostics import Probe, gradient_noise, noise_of_gradients
+from warmup_jax.diagnostics import ProbeInput, gradient_noise
 from warmup_jax.diagnostics.gradient_noise import probe_gradient_noise
 
 DRAWS, MICRO, SIZE, FEATURES, SIGMA = 8192, 4, 2, 3, 0.5
@@ -30,7 +30,7 @@ def draw(key, *shape):
 
 
 def test_both_estimates_are_unbiased_and_a_few_batches_are_enough():
-    probe = Probe({"w": OFFSET}, (), 0.1, {}, loss, None)
+    probe = ProbeInput({"w": OFFSET}, (), 0.1, {}, loss, None)
 
     def measure(key):
         metrics, carry = probe_gradient_noise(probe._replace(batch=draw(key, MICRO * SIZE)), micro_batches=MICRO)
@@ -64,16 +64,19 @@ def test_many_examples_find_the_noise_scale():
         return jax.grad(loss)({"w": OFFSET}, batch)
 
     few = jax.tree.map(lambda x: x[:3], batches)
-    looped, at_once, looped_few, unrolled_few = jit(
+    looped, grads_MxN, looped_few, unrolled_few = jit(
         lambda: (
             gradient_noise(gradient, batches, 16),
-            noise_of_gradients(jax.vmap(gradient)(batches), 16),
+            jax.vmap(gradient)(batches)["w"],
             gradient_noise(gradient, few, 16),
             gradient_noise(gradient, few, 16, unroll=True),
         )
     )()
     assert looped.noise_scale == pytest.approx(trace / square, rel=0.15)
-    np.testing.assert_allclose(looped, at_once, rtol=1e-4)
+    variances = np.asarray(grads_MxN, float).var(0, ddof=1).sum()
+    assert looped.trace == pytest.approx(16 * variances, rel=1e-4)
+    mean = np.asarray(grads_MxN, float).mean(0)
+    assert looped.squared_norm == pytest.approx(mean @ mean - variances / 256, rel=1e-4)
     np.testing.assert_allclose(looped_few, unrolled_few, rtol=1e-4)
 
     programs = [jit(lambda unroll=unroll: gradient_noise(gradient, few, 16, unroll)) for unroll in (False, True)]
@@ -86,15 +89,14 @@ def test_a_spread_far_below_the_mean_is_kept():
     grads = {"w": jnp.asarray(1e4 + spread)}
     exact = np.asarray(grads["w"], float)
     expected = 3 * exact.var(0, ddof=1).sum()
-    found = jit(lambda: (gradient_noise(lambda g: {"w": g}, grads["w"], 3), noise_of_gradients(grads, 3)))()
-    for estimate in found:
-        assert estimate.trace == pytest.approx(expected, rel=1e-3)
+    found = jit(lambda: gradient_noise(lambda g: {"w": g}, grads["w"], 3))()
+    assert found.trace == pytest.approx(expected, rel=1e-3)
 
 
 def test_bad_micro_batches_are_said():
-    probe = Probe({"w": OFFSET}, (), 0.1, {}, loss, draw(jax.random.key(0), 8))
+    probe = ProbeInput({"w": OFFSET}, (), 0.1, {}, loss, draw(jax.random.key(0), 8))
     for micro_batches in (1, 3):
         with pytest.raises(ValueError, match=f"micro_batches={micro_batches}; allowed: 2 and more, a divisor of the 8"):
             probe_gradient_noise(probe, micro_batches=micro_batches)
     with pytest.raises(ValueError, match="1 micro-batch given; allowed: 2 and more"):
-        noise_of_gradients({"w": jnp.ones((1, 3))}, 1)
+        gradient_noise(lambda g: {"w": g}, jnp.ones((1, 3)), 1)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toynetwork import jit, stack
 
-from warmup_jax.diagnostics import angle, by_layer, norm_by_layer, norms, relative_norm, relative_update
+from warmup_jax.diagnostics import angle, each_layer, norms, relative_norm, relative_update
+from warmup_jax.numerics import norm
 
 
 def tree(seed, scale=1.0):
@@ -32,7 +33,7 @@ def rotated(length, by, size=2):
 
 def test_layers_are_children_and_stacked_ones_come_apart():
     params = tree(0)
-    layers = by_layer(params)
+    layers = each_layer(list, params)
     assert list(layers) == ["stem", "decoder_0", "decoder_1", "head"]
     np.testing.assert_array_equal(layers["decoder_1"][1], params["decoder"]["ffn"]["kernel"][1])
     assert len(layers["head"]) == 2
@@ -45,7 +46,7 @@ def test_norms_are_numpys():
     for name, whole in trees.items():
         leaves = [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(whole)]
         assert found[f"diag/{name}_norm"] == pytest.approx(np.linalg.norm(np.concatenate(leaves)), rel=1e-6)
-        for layer, leaves in by_layer(whole).items():
+        for layer, leaves in each_layer(list, whole).items():
             expected = np.linalg.norm(np.concatenate([np.asarray(leaf).ravel() for leaf in leaves]))
             assert found[f"diag/{name}_norm/{layer}"] == pytest.approx(expected, rel=1e-6)
     whole = jax.eval_shape(lambda trees: norms(*trees, layers=False), list(trees.values()))
@@ -54,9 +55,8 @@ def test_norms_are_numpys():
 
 @pytest.mark.parametrize("dtype, rel", [(jnp.float32, 1e-6), (jnp.bfloat16, 1e-2)])
 def test_a_norm_is_summed_in_float32(dtype, rel):
-    ones = {"layer": jnp.ones(4096, dtype)}  # a bfloat16 sum would stop at 256
-    assert norm_by_layer(ones)["layer"] == pytest.approx(64, rel=rel)
-    assert norm_by_layer(ones)["layer"].dtype == jnp.float32
+    found = norm({"layer": jnp.ones(4096, dtype)})  # a bfloat16 sum would stop at 256
+    assert found == pytest.approx(64, rel=rel) and found.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
@@ -89,9 +89,9 @@ def test_relative_update_by_layer_and_over_runs():
     params, updates = tree(0), tree(1, 0.01)
     runs = (stack(params, tree(5)), stack(updates, tree(6)))
     found = jit(jax.vmap(lambda p, u: relative_update(p, u, layers=True)))(*runs)
-    for layer, leaves in by_layer(params).items():
+    for layer, leaves in each_layer(list, params).items():
         w = np.concatenate([np.asarray(leaf, float).ravel() for leaf in leaves])
-        u = np.concatenate([np.asarray(leaf, float).ravel() for leaf in by_layer(updates)[layer]])
+        u = np.concatenate([np.asarray(leaf, float).ravel() for leaf in each_layer(list, updates)[layer]])
         cosine = w @ (w + u) / np.linalg.norm(w) / np.linalg.norm(w + u)
         assert found[f"diag/relative_update/{layer}"][0] == pytest.approx(np.linalg.norm(u) / np.linalg.norm(w))
         assert found[f"diag/angle/{layer}"][0] == pytest.approx(np.arccos(cosine), rel=1e-5)

@@ -1,21 +1,19 @@
-"""Alignment of representations and its invariances; distance of weights; gain on two batches."""
+"""Alignment of representations and its invariances; distance of weights."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toynetwork import jit, loss, make_batch, make_params, outputs, stack
+from toynetwork import Observed, jit, loss, make_batch, make_params, outputs
 
-from warmup_jax.diagnostics import DIAGNOSTICS, Probe, early_overfitting, linear_cka, weight_distance
-from warmup_jax.diagnostics.early_overfitting import probe_early_overfitting
+from warmup_jax.diagnostics import DIAGNOSTICS, ProbeInput, linear_cka, weight_distance
 from warmup_jax.diagnostics.similarity import probe_representation, probe_weight_distance
-from warmup_jax.models import Intermediates
 
-cka, quick_loss = jit(linear_cka), jit(loss)
+cka = jit(linear_cka)
 
 
 def observe(params, batch):
-    return Intermediates(outputs(params, batch), {}, {})
+    return Observed(outputs(params, batch), {}, {})
 
 
 def draw(seed, rows, columns, mean=0.0):
@@ -72,7 +70,7 @@ def test_distance_of_weights():
 
 def test_probes_compare_with_the_beginning_and_the_end_of_the_warmup():
     params, earlier, batch = make_params(0), make_params(1), make_batch(0)
-    probe = Probe(
+    probe = ProbeInput(
         params,
         (),
         0.1,
@@ -81,7 +79,7 @@ def test_probes_compare_with_the_beginning_and_the_end_of_the_warmup():
         batch,
         observe=observe,
         warmup_ends=False,
-        carry=DIAGNOSTICS["representation"].start(earlier),
+        carry=DIAGNOSTICS["representation"].init_carry(earlier),
     )
     found, carry = jit(lambda: probe_representation(probe))()
     assert set(found) == {f"diag/cka_{name}/{layer}" for name in ("init", "warmup") for layer in ("hidden", "head")}
@@ -102,38 +100,9 @@ def test_padding_is_no_part_of_a_representation():
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
 
     def observe(params, batch):
-        return Intermediates({"decoder_0": params}, {}, {"decoder_0": mask})
+        return Observed({"decoder_0": params}, {}, {"decoder_0": mask})
 
-    probe = Probe(x[0], (), 0.1, {}, None, None, observe=observe, carry={"init": x[1], "warmup": x[1]})
+    probe = ProbeInput(x[0], (), 0.1, {}, None, None, observe=observe, carry={"init": x[1], "warmup": x[1]})
     found, _ = probe_representation(probe)
     x[:, ~mask] = 0
     assert found["diag/cka_init/decoder_0"] == pytest.approx(by_gram(*x.reshape(2, 4, -1)), rel=1e-4)
-
-
-def test_gain_on_the_batch_used_and_on_another():
-    """A step on |w - b|^2 / 2 from 0 to the batch's own b wins b^2 / 2 there, and b (2 c - b) / 2 on the batch c."""
-
-    def half_square(params, batch):
-        return 0.5 * jnp.sum((params - batch) ** 2)
-
-    used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 2.0), jnp.full(1, 2.0), jnp.ones(1))
-    assert (used, fresh, ratio) == (2, 0, 0)
-    used, fresh, ratio = early_overfitting(half_square, jnp.zeros(1), jnp.full(1, 6.0), jnp.full(1, 2.0), jnp.ones(1))
-    assert (used, fresh, ratio) == (-6, -12, 2)  # overshoot: the ratio alone does not tell it
-
-    params, before = stack(make_params(0), make_params(1)), stack(make_params(1), make_params(2))
-    batch, fresh = make_batch(0), make_batch(1)
-
-    def measure(params, before):
-        return probe_early_overfitting(
-            Probe(params, (), 0.1, {}, loss, batch, before=before, used_batch=batch, fresh_batch=fresh)
-        )[0]
-
-    found = jit(jax.vmap(measure))(params, before)
-    for lane in range(2):
-        earlier, later = make_params(lane + 1), make_params(lane)
-        for name, of in (("used", batch), ("fresh", fresh)):
-            assert found[f"diag/decrease_{name}"][lane] == pytest.approx(
-                float(quick_loss(earlier, of) - quick_loss(later, of)), rel=1e-4
-            )
-    np.testing.assert_allclose(found["diag/decrease_ratio"], found["diag/decrease_fresh"] / found["diag/decrease_used"])

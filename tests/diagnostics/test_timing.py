@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from warmup_jax import diagnostics
-from warmup_jax.diagnostics import Timing, due, first_due, of_config
-from warmup_jax.diagnostics.timing import separated
+from warmup_jax.diagnostics import Timing, due, first_due, from_config
+from warmup_jax.diagnostics.timing import split_timing
 
 FIXED = dict(every=10, until=None, batch="fixed", examples=32)
 SHARPNESS = FIXED | dict(iterations=3, count=1)
@@ -51,11 +50,11 @@ def test_the_first_probe_is_the_first_that_is_due(first, every):
 
 def test_a_config_is_taken_apart():
     config = {"norms": dict(layers=True), "sharpness": SHARPNESS}
-    chosen, timings = of_config(config)
+    chosen, timings = from_config(config)
     assert chosen == {"norms": dict(layers=True), "sharpness": dict(iterations=3, count=1)}
     assert timings == {"sharpness": Timing(10, None, "fixed", 32)}
-    assert of_config({}) == ({}, {})
-    assert separated("sharpness", SHARPNESS | dict(batch="training", examples=None))[0].examples is None
+    assert from_config({}) == ({}, {})
+    assert split_timing("sharpness", SHARPNESS | dict(batch="training", examples=None))[0].examples is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_a_config_is_taken_apart():
 )
 def test_a_bad_timing_is_one_line(change, message):
     with pytest.raises(ValueError, match=message):
-        of_config({"sharpness": SHARPNESS | change})
+        from_config({"sharpness": SHARPNESS | change})
 
 
 def test_a_bad_choice_is_one_line():
@@ -82,5 +81,4 @@ def test_a_bad_choice_is_one_line():
         ({"sharpness": dict(iterations=3)}, "'sharpness' needs the argument 'every'"),
     ):
         with pytest.raises(ValueError, match=message):
-            of_config(config)
-    assert set(diagnostics.LACKS) == {need for entry in diagnostics.DIAGNOSTICS.values() for need in entry.needs}
+            from_config(config)

@@ -1,6 +1,7 @@
 """A network small enough for its whole Hessian, and batches for it."""
 
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,16 @@ from jax.flatten_util import ravel_pytree
 
 # These programs run once: to optimise them would take longer than it saves.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Observed(NamedTuple):
+    """Stands in for `models.Intermediates`, so that these tests need no model."""
+
+    outputs: dict[str, Any]
+    relus: dict[str, Any]
+    masks: dict[str, Any]
+
+
 FEATURES, WIDTH, CLASSES, BATCH = 4, 6, 3, 32
 
 

@@ -8,7 +8,7 @@ import pytest
 from toymodels import inputs_of, stacked
 
 from warmup_jax import models
-from warmup_jax.diagnostics.by_layer import by_layer
+from warmup_jax.diagnostics import each_layer
 
 FCN = dict(depth=3, width=5, activation="relu", parametrisation="standard", bias=True, dtype="float32")
 TARGET_SEGMENTS = [[1, 1, 2, 2, 3, 0], [1, 1, 0, 0, 0, 0]]
@@ -51,7 +51,7 @@ def shapes(model, inputs):
     """({layer: shape} of the outputs, of the ReLUs), traced alone; the names of outputs are those of parameters."""
     params, stats = jax.eval_shape(model.init, jax.random.key(0))
     seen = jax.eval_shape(lambda *a: model.observe(*a, train=False), params, stats, inputs)
-    assert set(seen.outputs) <= set(jax.eval_shape(by_layer, params)) and not seen.masks.keys() - seen.outputs.keys()
+    assert set(seen.outputs) <= set(jax.eval_shape(lambda tree: each_layer(list, tree), params)) and not seen.masks.keys() - seen.outputs.keys()
     return [{layer: leaf.shape for layer, leaf in tree.items()} for tree in (seen.outputs, seen.relus)]
 
 

@@ -74,7 +74,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
     while lanes:
         length = next_chunk(plan.chunk_steps, plan.pauses, step)
         # State buffers are donated; the parameters that a probe compares with the next ones are copied before.
-        compared = any(prober.entry.before for prober in probes_due(group, step + length))
+        compared = any(prober.entry.compares_update for prober in probes_due(group, step + length))
         before = jax.tree.map(jnp.copy, states.params) if compared else {}
         chunk = itertools.islice(batches, length)
         states, metrics = train(host, group, knobs, states, carries, chunk, step)
@@ -174,7 +174,7 @@ def probe(
     for prober in probes_due(group, step):
         name, due_R = prober.name, probes.due(prober, step, group.warmup_steps)
         first_R = probes.begins(prober, step, group.warmup_steps)
-        repeats = prober.entry.restarts(**prober.args) - 1 if first_R.any() else 0
+        repeats = prober.entry.first_repeats(**prober.args) - 1 if first_R.any() else 0
         for taken_R in [first_R] * repeats + [due_R]:
             inputs = probe_inputs(host.job, plan, name, knobs, states, before, carries, taken_R, step)
             with host.timers.phase("compile" if host.timers.first_call((id(plan), name)) else "diagnose"):

@@ -72,17 +72,17 @@ def measure(prober: Prober, inputs: ProbeInputs) -> tuple[dict, dict]:
         def observe(params: Any, batch: dict) -> Any:
             return prober.observe(params, state.stats, batch["inputs"], train=train)
 
-        probe = diagnostics.Probe(
+        probe = diagnostics.ProbeInput(
             params=state.params,
             opt_state=state.opt_state,
-            numbers=prober.numbers(knobs),
+            hyperparams=prober.numbers(knobs),
             loss=loss,
             observe=observe,
             learning_rate=transforms.current_learning_rate(state.opt_state),
             unroll=prober.unroll,
             batch=batches.get("fixed", batches.get("used")),
             warmup_ends=state.step == knobs.warmup_steps,
-            before=before,
+            previous_params=before,
             used_batch=batches.get("used"),
             fresh_batch=batches.get("fresh"),
         )
@@ -111,15 +111,15 @@ def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: in
     train, test, found = dataset.train, dataset.test, {}
     if prober.timing.batch == "fixed":
         found["fixed"] = data.examples(train, data.batch_index(seed, 0, train.size, int(prober.timing.examples or 0)))
-    if prober.timing.batch == "training" or prober.entry.before:
+    if prober.timing.batch == "training" or prober.entry.compares_update:
         found["used"] = data.train_batch(dataset, seed=seed, batch_size=batch_size, step=max(step - 1, 0))
-    if prober.entry.before:
+    if prober.entry.compares_update:
         found["fresh"] = data.examples(test, data.batch_index(seed, step, test.size, min(batch_size, test.size)))
     return found
 
 
 def provided(program: Program, knobs: Knobs, model: models.Model, numbers: Mapping[str, Any], tokens: bool) -> set[str]:
-    """Returns the names in `diagnostics.LACKS` that a run provides; nothing is computed."""
+    """Returns the names in `diagnostics.REQUIREMENTS` that a run provides; nothing is computed."""
     params, _ = jax.eval_shape(program.init, jax.random.key(0))
     structure: Any = jax.tree.structure(params)
     try:
@@ -134,12 +134,12 @@ def provided(program: Program, knobs: Knobs, model: models.Model, numbers: Mappi
 
 def due(prober: Prober, step: int | np.ndarray, warmup_R: np.ndarray) -> np.ndarray:
     """Returns for which runs a probe is due after `step` updates, bool [R]; see `diagnostics.due`."""
-    return diagnostics.due(prober.timing, prober.entry.first, step, warmup_R)
+    return diagnostics.due(prober.timing, prober.entry.first_step, step, warmup_R)
 
 
 def begins(prober: Prober, step: int, warmup_R: np.ndarray) -> np.ndarray:
     """Returns for which runs the probe after `step` updates is their first, bool [R]."""
-    return diagnostics.first_due(prober.timing, prober.entry.first, warmup_R) == step
+    return diagnostics.first_due(prober.timing, prober.entry.first_step, warmup_R) == step
 
 
 def pauses(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) -> np.ndarray:
@@ -148,5 +148,5 @@ def pauses(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) 
     found = [np.zeros(0, int)]
     for prober in probers.values():
         probed = steps[due(prober, steps[:, None], lengths).any(-1)]
-        found += [probed, probed - 1] if prober.entry.before else [probed]
+        found += [probed, probed - 1] if prober.entry.compares_update else [probed]
     return np.unique(np.concatenate(found))

@@ -152,7 +152,7 @@ def make_plan(
     num_steps = build.num_steps(config, dataset.train.size)
     run_configs = [sweep.assign(config, change) for change in changes]
     knobs = [build.knobs(run, num_steps=num_steps, train_size=dataset.train.size) for run in run_configs]
-    chosen, timings = diagnostics.of_config(config["diagnostics"])
+    chosen, timings = diagnostics.from_config(config["diagnostics"])
     check_optimizer(build.optimizer(run_configs[0], knobs[0]), chosen)
 
     def prepare(arrays: dict, batch: dict, key: jax.Array | None, train: bool) -> dict:
@@ -191,7 +191,7 @@ def make_plan(
         evaluate=jit(partial(eval_step, program), (0, None, None)),
         decode=decode and jit(decode, (0, None, None)),
         probe={name: jit(partial(probes.measure, prober), (PROBE_AXES,)) for name, prober in probers.items()},
-        carry=jit(lambda states: jax.vmap(partial(diagnostics.start_carries, chosen))(states.params), (0,)),
+        carry=jit(lambda states: jax.vmap(partial(diagnostics.init_carries, chosen))(states.params), (0,)),
     )
 
 
@@ -331,7 +331,7 @@ def probe_inputs(
     return ProbeInputs(
         knobs=knobs,
         states=states,
-        before=before if prober.entry.before else {},
+        before=before if prober.entry.compares_update else {},
         carries={name: carries[name]} if name in carries else {},
         due=due,
         arrays=job.train_arrays,

@@ -114,7 +114,7 @@ def validate(config: Mapping[str, Any]) -> None:
     check_keys(config)
     _exactly_one(config, ("num_steps", "num_epochs"))
     _check_warmup_length(config)
-    diagnostics.of_config(config["diagnostics"])
+    diagnostics.from_config(config["diagnostics"])
     for changes in sweep.expand(config):
         run = sweep.assign(config, changes)
         for key in changes.keys() & KEYS.keys():

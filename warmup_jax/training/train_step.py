@@ -142,7 +142,7 @@ def apply_gradients(
     metrics = metrics | {"opt/learning_rate": learning_rate, "opt/grad_norm": grad_norm}
     metrics |= diagnostics.measure_step(
         program.diagnostics,
-        diagnostics.Step(
+        diagnostics.StepInfo(
             params=state.params,
             grads=grads,
             updates=updates,

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toynetwork import Observed
 
-from warmup_jax.diagnostics import Probe, dead_units, token_variance
+from warmup_jax.diagnostics import ProbeInput, dead_units, token_variance
 from warmup_jax.diagnostics.activations import probe_dead_units, probe_token_variance
-from warmup_jax.models import Intermediates
 
 MASK = np.array([[1, 1, 0], [1, 0, 0]], bool)
 
@@ -49,11 +49,11 @@ def test_probes_name_the_layers():
     def observe(params, batch):
         first = jnp.maximum(batch @ params, 0)
         last = jnp.concatenate([first[:, :1], jnp.full((2, 2, 2), 9.0)], 1)
-        return Intermediates(
+        return Observed(
             {"first": first, "last": last}, {"first": first, "last": jnp.ones((2, 3, 4, 5))}, {"last": MASK}
         )
 
-    probe = Probe(jnp.diag(jnp.array([1.0, -1.0])), (), 0.1, {}, None, jnp.ones((2, 3, 2)), observe=observe)
+    probe = ProbeInput(jnp.diag(jnp.array([1.0, -1.0])), (), 0.1, {}, None, jnp.ones((2, 3, 2)), observe=observe)
     (found, carry), (variance, _) = jax.jit(lambda: (probe_dead_units(probe), probe_token_variance(probe)))()
     assert carry is None and found["diag/dead_units"] == pytest.approx(1 / 7)
     assert found["diag/dead_units/first"] == 0.5 and found["diag/dead_units/last"] == 0

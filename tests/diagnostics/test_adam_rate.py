@@ -7,7 +7,7 @@ import optax
 import pytest
 from toynetwork import jit
 
-from warmup_jax.diagnostics import Probe, adaptive_rate, effective_rate, rectifier, rho, second_moment
+from warmup_jax.diagnostics import ProbeInput, adaptive_rate, effective_rate, rectifier, rho, second_moment
 from warmup_jax.diagnostics.adam_rate import probe_adaptive_rate
 
 PARAMS = {"a": {"kernel": jnp.ones((3, 4))}, "b": {"kernel": jnp.ones((5, 6)), "bias": jnp.ones(6)}}
@@ -59,7 +59,7 @@ def test_the_rectifier_is_what_radam_multiplies_by():
 def test_quantiles_of_the_rate_that_adam_applies():
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1, 0.9, 0.99, 1e-8))
     updates, state = states(tx, 3)[-1]
-    probe = Probe(PARAMS, state, 0.1, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}, None, None)
+    probe = ProbeInput(PARAMS, state, 0.1, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}, None, None)
     found, carry = jit(lambda: probe_adaptive_rate(probe, layers=True))()
     assert carry is None and len(found) == 7 * 3 + 2
     mu = optax.tree.get(state, "mu")
