@@ -70,7 +70,7 @@ def make(tmp_path):
 
 def assert_harmless(page):
     assert {tag for tag, _ in page.tags} <= TAGS
-    for tag, attributes in page.tags:
+    for _, attributes in page.tags:
         assert set(attributes) <= {"lang", "charset", "http-equiv", "content", "name", "class", "src", "alt"}
         assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
     for picture in page.pictures:

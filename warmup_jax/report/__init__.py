@@ -1,6 +1,6 @@
-"""Pictures, tables and a page about runs, made from their log files alone.
+"""Pictures, tables and an HTML page about runs, from their log files alone.
 
-python -m warmup_jax.report WORKDIR... [--out=report.html] makes the page.
+`python -m warmup_jax.report WORKDIR... [--out=report.html]` writes the page.
 """
 
 from warmup_jax.report.pages import page

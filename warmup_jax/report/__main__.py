@@ -2,13 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from warmup_jax.report import pages
 
 
-def main(arguments=None):
-    """Runs the command; returns the exit status: 2, with one line, for a workdir that cannot be reported."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status: 2, with one line of error, for a workdir that cannot be read."""
     options = _parser().parse_args(arguments)
     try:
         options.out.write_text(pages.page(options.workdirs, options.threshold), encoding="utf-8")
@@ -19,7 +20,7 @@ def main(arguments=None):
     return 0
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m warmup_jax.report", description=__doc__)
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run, finished or not")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about runs: no script, nothing fetched; all text from files is escaped."""
+"""Self-contained HTML page about runs: no script, no external resource, all text from files escaped."""
 
 import base64
 import html
@@ -6,13 +6,17 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from warmup_jax.report import phase_analysis, phase_plot, phase_report, plots, records, tables
-from warmup_jax.report.records import Record
+from warmup_jax.report import phase_analysis, phase_plot, phase_report, plots, run_record, tables
+from warmup_jax.report.run_record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 90
 MOST_TEXTS = 100
-# Should anything slip through the escaping, a browser still runs and fetches nothing.
+# The policy keeps a browser from running or fetching anything, even if the escaping missed something.
 HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -37,36 +41,40 @@ pre { background: #f6f6f6; padding: 0.7em; overflow: auto; max-height: 36em; }
 
 
 def page(workdirs: Sequence[Path], threshold: float | None = None) -> str:
-    """The HTML of a report: with several workdirs first what they have in common, then each by itself.
+    """Renders the HTML of a report: with several workdirs first a comparison, then a section for each.
 
     Args:
-      workdirs: of runs, finished or not.
-      threshold: the train loss below which a run of a phase diagram has trained, as in `phases.find`.
+      workdirs: folders of runs, finished or not.
+      threshold: train loss below which a run of a phase diagram has trained, as in `phase_analysis.find_sweep`.
+
+    Returns:
+      The page as text.
 
     Raises:
-      ValueError, OSError: one line, if a workdir holds no run or a file in it is damaged.
+      ValueError: with one line, if a workdir holds no run or a file in it is damaged.
+      OSError: if a file cannot be read.
     """
-    many = [records.read(workdir) for workdir in workdirs]
-    parts = _together(many) if len(many) > 1 else []
+    many = [run_record.read(workdir) for workdir in workdirs]
+    parts = _comparison(many) if len(many) > 1 else []
     for record in many:
-        parts += _alone(record, threshold)
+        parts += _section(record, threshold)
     return HEAD + "\n".join(["<h1>Report</h1>", *parts]) + "\n</body>\n</html>\n"
 
 
-def _together(many: Sequence[Record]) -> list[str]:
-    """One table and one set of curves of all workdirs."""
+def _comparison(many: Sequence[Record]) -> list[str]:
+    """Returns one table and one set of curves of all workdirs."""
     names = [str(record.workdir) for record in many for _ in record.runs]
     head, *body = tables.rows([run for record in many for run in record.runs])
     return [
         "<h2>All runs</h2>",
-        _table([("workdir", *head), *((name, *row) for name, row in zip(names, body))]),
+        _table([("workdir", *head), *((name, *row) for name, row in zip(names, body, strict=True))]),
         *_pictures([("curves of all runs", plots.draw(plots.joint_lines(many), plots.PANELS))]),
     ]
 
 
-def _alone(record: Record, threshold: float | None) -> list[str]:
-    """Everything about one workdir."""
-    lines = plots.lines_of(record)
+def _section(record: Record, threshold: float | None) -> list[str]:
+    """Returns the section of one workdir."""
+    lines = plots.run_lines(record)
     parts = [f"<h2>{_text(record.workdir)}</h2>"]
     if record.summary is None:
         parts.append(
@@ -78,7 +86,7 @@ def _alone(record: Record, threshold: float | None) -> list[str]:
     if record.summary is not None:
         parts += [f"<p>{_text(line)}</p>" for line in tables.costs(record.summary)]
     parts += _pictures([("curves", plots.draw(lines, plots.PANELS))] if record.runs else [])
-    sweep = phase_analysis.find(record, threshold)
+    sweep = phase_analysis.find_sweep(record, threshold)
     if sweep is not None:
         parts += [
             "<h3>Phase diagram</h3>",
@@ -97,7 +105,7 @@ def _alone(record: Record, threshold: float | None) -> list[str]:
 
 
 def _samples(record: Record) -> list[str]:
-    """What each run wrote at its last evaluation."""
+    """Returns a table of the texts that each run decoded at its last evaluation."""
     last = {line["run"]: line["step"] for line in record.texts}
     chosen = [line for line in record.texts if line["step"] == last[line["run"]]]
     if not chosen:
@@ -109,16 +117,17 @@ def _samples(record: Record) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of text; the first row holds the titles."""
+    """Renders a table; the first row holds the titles."""
     head, *body = [
-        "".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in row) for tag, row in zip(["th"] + ["td"] * len(rows), rows)
+        "".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(["th"] + ["td"] * (len(rows) - 1), rows, strict=True)
     ]
     lines = "".join(f"<tr>{row}</tr>\n" for row in body)
     return f'<div class="box"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>'
 
 
-def _pictures(figures: Iterable[tuple[str, object]]) -> list[str]:
-    """Named matplotlib figures as images inside the page; a figure that is None is left out."""
+def _pictures(figures: Iterable[tuple[str, "Figure | None"]]) -> list[str]:
+    """Renders named figures as images inside the page; leaves out a figure that is None."""
     parts = []
     for name, figure in figures:
         if figure is not None:
@@ -130,5 +139,5 @@ def _pictures(figures: Iterable[tuple[str, object]]) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """Text for an element or an attribute in quotes; what UTF-8 cannot hold becomes a question mark."""
+    """Escapes text for an element or a quoted attribute; a character that UTF-8 cannot hold becomes a question mark."""
     return html.escape(str(value)).encode("utf-8", "replace").decode()

@@ -1,7 +1,8 @@
-"""Which runs of a sweep over peak rate and warmup length trained, and up to which rate.
+"""Outcome of each run of a sweep over peak rate and warmup length, and the largest rate that trains.
 
-Source: Kalra & Barkeshli, "Why Warmup the Learning Rate? Underlying Mechanisms and Improvements", 2024, whose
-phase diagrams these are; theirs have one run a cell.
+References:
+  Kalra and Barkeshli, `Why Warmup the Learning Rate? Underlying Mechanisms and Improvements
+  <https://arxiv.org/abs/2406.09405>`_, 2024 (these phase diagrams, with one run per cell)
 """
 
 import math
@@ -13,23 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax.report.records import Record
+from warmup_jax.report.run_record import Record
 
-AXES = ("peak_lr", "warmup_steps", "seed")  # every other one makes facets
+AXES = ("peak_lr", "warmup_steps", "seed")  # any other axis of the sweep makes facets
 STATES = ("trained", "stuck", "diverged")
 TAIL = 20  # the final train loss is the median of the last 1/TAIL of the logged losses
-LEARNED = 0.9  # a loss that has learned something is below this share of one that has not
+LEARNED = 0.9  # a model has learned something if its loss is below this share of the loss without learning
 SHARPNESS = "diag/sharpness"
 
 
 class Outcome(NamedTuple):
-    """How one run of a sweep ended; a value that the run has not is nan.
+    """Outcome of one run of a sweep; a missing value is nan.
 
     facet: its values on the axes other than rate, length and seed, as text; "" without such axes.
-    train_loss: median of the last twentieth of the logged losses, what is not finite as inf.
+    train_loss: median of the last twentieth of the logged losses, with inf for a loss that is not finite.
     best: (test accuracy, step).
     state: "trained", "stuck" (finite, but not trained) or "diverged" (a loss or gradient was not finite).
-    sharpness: the first one measured, and the one measured nearest to the end of the warmup.
+    sharpness: (first measured value, value measured nearest to the end of the warmup).
     """
 
     run: int
@@ -51,7 +52,8 @@ class Outcome(NamedTuple):
 class Sweep(NamedTuple):
     """A sweep over rates x lengths (x facets x seeds), rates and lengths ascending.
 
-    threshold: the train loss below which a run has trained. reason: where it comes from, in words.
+    threshold: train loss below which a run has trained.
+    reason: origin of the threshold, in words.
     """
 
     outcomes: list[Outcome]
@@ -64,22 +66,22 @@ class Sweep(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How far up the rates of one row train, for one seed.
+    """Largest rate that trains among the runs of one facet, warmup length and seed.
 
-    index: of the largest rate that trains, -1 if none does.
-    again: whether a rate above the first failure trains.
-    slow: whether runs at rates below the lowest that trains were stuck.
+    rate_index: index of the largest rate that trains, -1 if none does.
+    trains_again: True if a rate above the first failure trains.
+    slow_start: True if runs at rates below the lowest that trains were stuck.
     row: the first letter of each state, by ascending rate.
     """
 
-    index: int
-    again: bool
-    slow: bool
+    rate_index: int
+    trains_again: bool
+    slow_start: bool
     row: str
 
 
-def find(record: Record, threshold: float | None = None) -> Sweep | None:
-    """The sweep in a workdir; None if not all of its runs change `peak_lr` and `warmup_steps`.
+def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
+    """Finds the sweep over `peak_lr` and `warmup_steps` in a workdir and judges its runs.
 
     A run has trained if it stayed finite and its final train loss, the median of the last
     twentieth of the logged ones, is below a threshold:
@@ -89,16 +91,23 @@ def find(record: Record, threshold: float | None = None) -> Sweep | None:
       label occurs and ignores its input. It does not depend on the other runs;
     - else best + (initial - best) / 3, with the best final loss of the sweep and the median of the
       first losses of its runs, but at most 0.9 initial: where nothing was learned, no run has trained.
-      A third of the way and not half: a model with random logits begins above U, and half-way may
-      lie above U too, where stuck runs end. Where all runs are stuck far below the initial loss
-      this rule takes them for trained: give a threshold.
+      It is a third of the way and not half because a model with random logits begins above U, and half-way
+      may lie above U too, where stuck runs end. If all runs are stuck far below the initial loss this rule
+      counts them as trained: pass a threshold then.
+
+    Args:
+      record: of a finished run.
+      threshold: train loss below which a run has trained; None: derived as above.
+
+    Returns:
+      The sweep; None if not all runs change `peak_lr` and `warmup_steps`.
     """
     if not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in record.runs) or not record.runs:
         return None
     losses = {run["run"]: _losses(record, run["run"]) for run in record.runs}
     final = {run: statistics.median(of_run[-max(1, len(of_run) // TAIL) :]) for run, of_run in losses.items()}
     diverged = {run["run"] for run in record.runs if run["diverged_at"] is not None or final[run["run"]] == math.inf}
-    uninformed = record.summary["uninformed_loss"]
+    uninformed = record.summary["uninformed_loss"] if record.summary else None
     if threshold is not None:
         reason = "as given"
     elif uninformed is not None:
@@ -131,19 +140,19 @@ def find(record: Record, threshold: float | None = None) -> Sweep | None:
 
 
 def cells(sweep: Sweep) -> dict[tuple[str, int, float], list[Outcome]]:
-    """The outcomes of each (facet, length, rate), one a seed."""
-    found = defaultdict(list)
+    """Returns the outcomes of each (facet, length, rate), one for each seed."""
+    found: dict[tuple[str, int, float], list[Outcome]] = defaultdict(list)
     for outcome in sweep.outcomes:
         found[outcome.facet, outcome.length, outcome.rate].append(outcome)
     return found
 
 
 def boundary(sweep: Sweep) -> dict[tuple[str, int], dict[int, Reading]]:
-    """The largest rate that trains below the first that fails: {(facet, length): {seed: Reading}}.
+    """Returns the largest rate that trains below the first that fails: {(facet, length): {seed: Reading}}.
 
-    Rates that are stuck below the lowest that trains count as too slow, not as failures.
+    Stuck runs at rates below the lowest that trains count as too slow, not as failures.
     """
-    states = defaultdict(lambda: defaultdict(dict))
+    states: dict[tuple[str, int], dict[int, dict[float, str]]] = defaultdict(lambda: defaultdict(dict))
     for o in sweep.outcomes:
         states[o.facet, o.length][o.seed][o.rate] = o.state
     return {
@@ -159,53 +168,54 @@ def _read_row(row: list[tuple[int, str]]) -> Reading:
     slow = list(takewhile(lambda cell: cell[1] == "stuck", row))
     good = list(takewhile(lambda cell: cell[1] == "trained", row[len(slow) :]))
     return Reading(
-        index=good[-1][0] if good else -1,
-        again="trained" in (state for _, state in row[len(slow) + len(good) :]),
-        slow=bool(slow and good),
+        rate_index=good[-1][0] if good else -1,
+        trains_again="trained" in (state for _, state in row[len(slow) + len(good) :]),
+        slow_start=bool(slow and good),
         row="".join(state[0] for _, state in row),
     )
 
 
-def middle(readings: dict[int, Reading]) -> int:
-    """The median over seeds of the index of the largest rate that trains; of an even number the lower one."""
-    return statistics.median_low(reading.index for reading in readings.values())
+def median_index(readings: dict[int, Reading]) -> int:
+    """Returns the median over seeds of the index of the largest rate that trains, the lower one of two."""
+    return statistics.median_low(reading.rate_index for reading in readings.values())
 
 
 def _losses(record: Record, run: int) -> list[float]:
-    """The logged train losses of a run, what is not finite as inf."""
+    """Returns the logged train losses of a run, with inf for a loss that is not finite."""
     _, losses = record.series.get(run, {}).get("train/loss", (None, [math.inf]))
     return [float(loss) if math.isfinite(loss) else math.inf for loss in losses]
 
 
 def _part_of_the_way(initial: Sequence[float], final: Sequence[float]) -> tuple[float, str]:
-    """A threshold from the first and the last losses of a sweep, and what it is."""
-    initial = [loss for loss in initial if math.isfinite(loss)]
-    if not initial or not final:
+    """Derives a threshold from the first and the last losses of a sweep; returns it and its reason."""
+    finite = [loss for loss in initial if math.isfinite(loss)]
+    if not finite or not final:
         return -math.inf, "as no run stayed finite"
-    begin, best = statistics.median(initial), min(final)
+    begin, best = statistics.median(finite), min(final)
     threshold = best + (begin - best) / 3
     if threshold < LEARNED * begin:
         return threshold, f"a third of the way from the best ({best:.4g}) to the initial one ({begin:.4g})"
     return LEARNED * begin, f"{LEARNED:g} of the initial one ({begin:.4g})"
 
 
-def _outcome(record: Record, run: dict, train_loss: float, state: str) -> Outcome:
+def _outcome(record: Record, run: dict[str, Any], train_loss: float, state: str) -> Outcome:
     changes, final, best = run["changes"], run["final"], run["best"]
     others = [f"{name}={value}" for name, value in changes.items() if name not in AXES]
     steps, sharpness = record.series.get(run["run"], {}).get(SHARPNESS, (np.zeros(1), np.array([math.nan])))
     nearest = int(np.argmin(np.abs(steps - changes["warmup_steps"])))
     return Outcome(
-        run["run"],
-        changes,
-        ", ".join(others),
-        float(changes["peak_lr"]),
-        int(changes["warmup_steps"]),
-        int(changes["seed"] if "seed" in changes else record.config["seed"]),
-        run["steps"],
-        train_loss,
-        *(float(final[key]) if key in final else math.nan for key in ("eval/loss", "eval/accuracy")),
-        (float(best["eval/accuracy"]), best["step"]),
-        run["diverged_at"],
-        state,
-        (float(sharpness[0]), float(sharpness[nearest])),
+        run=run["run"],
+        changes=changes,
+        facet=", ".join(others),
+        rate=float(changes["peak_lr"]),
+        length=int(changes["warmup_steps"]),
+        seed=int(changes["seed"] if "seed" in changes else record.config["seed"]),
+        steps=run["steps"],
+        train_loss=train_loss,
+        test_loss=float(final.get("eval/loss", math.nan)),
+        test_accuracy=float(final.get("eval/accuracy", math.nan)),
+        best=(float(best["eval/accuracy"]), best["step"]),
+        diverged_at=run["diverged_at"],
+        state=state,
+        sharpness=(float(sharpness[0]), float(sharpness[nearest])),
     )

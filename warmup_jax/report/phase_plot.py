@@ -1,9 +1,9 @@
-"""Phase diagrams drawn: maps over peak rate x warmup length, a row of them for each facet."""
+"""Phase diagrams: maps over peak rate x warmup length, one row of maps for each facet."""
 
 import math
 import statistics
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,27 +11,36 @@ from warmup_jax.report import phase_analysis
 from warmup_jax.report.phase_analysis import Outcome, Sweep
 from warmup_jax.report.plots import DPI, printable
 
-__all__ = ["DPI", "MOST_FACETS", "draw", "seeds"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+__all__ = ["DPI", "MOST_FACETS", "draw", "seeds_text"]
 
 MOST_FACETS = 12
-ACROSS = 3  # maps side by side where there is one facet; with more, each has a row of its own
+ACROSS = 3  # maps side by side for one facet; with more facets each has a row of its own
 HATCHES = {"stuck": "//", "diverged": "xxx"}
 MEANINGS = {"stuck": "stuck: finite, not trained", "diverged": "diverged: loss or gradient not finite"}
 INK, EMPTY, BOUNDARY = "0.35", "0.85", "tab:red"
 
 
 class Map(NamedTuple):
-    """One quantity of the runs.
+    """A quantity of the runs to draw.
 
-    limits: of the colors, None for those of the values; logarithmic if these allow.
-    of_trained: whether the values of cells that trained set the limits, as those of failures may be any.
+    title: of the map.
+    value: outcome of a run -> the quantity.
+    colors: name of a colormap.
+    limits: of the colors; None: the range of the values, on a logarithmic scale where it is wide.
+    trained_only: True to take that range from cells that trained, because failed runs can have any value.
     """
 
     title: str
     value: Callable[[Outcome], float]
     colors: str
     limits: tuple[float, float] | None
-    of_trained: bool = False
+    trained_only: bool = False
 
 
 MAPS = (
@@ -39,15 +48,18 @@ MAPS = (
     Map("final test error", lambda o: math.inf if o.state == "diverged" else 1 - o.test_accuracy, "viridis", None),
     Map("share of seeds that trained", lambda o: float(o.state == "trained"), "Greens", (0, 1)),
     Map("initial sharpness", lambda o: o.sharpness[0], "magma", None),
-    Map("sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", None, of_trained=True),
+    Map("sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", None, trained_only=True),
 )
 
 
-def draw(sweep: Sweep):
-    """A matplotlib figure of the maps for which there are values; None if the facets are too many.
+def draw(sweep: Sweep) -> "Figure | None":
+    """Draws the maps of a sweep that have finite values.
 
-    Values are medians over seeds, of a diverged run inf, the share a mean. A cell is marked by
-    what most of its seeds did. The line is drawn above the median of the largest rates that train.
+    A value is the median over seeds, with inf for a diverged run, except that the share is a mean. The hatching of a
+    cell shows the state of most of its seeds. The line runs above the median of the largest rates that train.
+
+    Returns:
+      A matplotlib figure; None if there are more than `MOST_FACETS` facets.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
@@ -66,34 +78,35 @@ def draw(sweep: Sweep):
     places = axes.T if facets > 1 else axes.reshape(-1, 1)  # [maps, facets]
     for axis in places[len(drawn) :].flat:
         axis.axis("off")
-    for number, ((drawing, grids), of_map) in enumerate(zip(drawn, places)):
+    for number, ((drawing, grids), row) in enumerate(zip(drawn, places)):
         norm = _norm(drawing, grids, _trained(sweep, cells))
-        for axis, grid, facet in zip(of_map, grids, sweep.facets):
+        for axis, grid, facet in zip(row, grids, sweep.facets):
             image = _draw_map(axis, sweep, grid, drawing, norm)
             _mark(axis, sweep, facet, cells)
             _draw_boundary(axis, sweep, facet, readings)
             if number % columns == 0:
                 axis.set_ylabel("\n".join(filter(None, [printable(facet), "warmup [updates]"])))
-        of_map[0].set_title(
-            drawing.title if drawing.limits else f"{drawing.title}\n(median of {seeds(sweep)})", fontsize="medium"
+        row[0].set_title(
+            drawing.title if drawing.limits else f"{drawing.title}\n(median of {seeds_text(sweep)})", fontsize="medium"
         )
-        of_map[-1].set_xlabel("peak learning rate (log)")
-        bar = figure.colorbar(image, ax=list(of_map), shrink=0.9, extend="both" if drawing.of_trained else "neither")
+        row[-1].set_xlabel("peak learning rate (log)")
+        bar = figure.colorbar(image, ax=list(row), shrink=0.9, extend="both" if drawing.trained_only else "neither")
         bar.ax.tick_params(labelsize="small")
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
     _legend(figure)
     return figure
 
 
-def seeds(sweep: Sweep) -> str:
+def seeds_text(sweep: Sweep) -> str:
+    """Returns the number of seeds in words, as "3 seeds"."""
     return f"{len(sweep.seeds)} seed{'s' * (len(sweep.seeds) > 1)}"
 
 
 def _grids(sweep: Sweep, cells: dict, drawing: Map) -> np.ndarray:
-    """The value of every cell, [facets, lengths, rates]; nan where there is none."""
+    """Returns the value of every cell, [facets, lengths, rates]; nan where there is none."""
     reduce = statistics.fmean if drawing.limits else statistics.median
 
-    def value(*place):
+    def value(*place: Any) -> float:
         values = [value for outcome in cells.get(place, ()) if not math.isnan(value := drawing.value(outcome))]
         return reduce(values) if values else math.nan
 
@@ -103,9 +116,9 @@ def _grids(sweep: Sweep, cells: dict, drawing: Map) -> np.ndarray:
 
 
 def _trained(sweep: Sweep, cells: dict) -> np.ndarray:
-    """Whether most seeds of a cell trained, [facets, lengths, rates]."""
+    """Returns True for a cell of which most seeds trained, [facets, lengths, rates]."""
 
-    def most(*place):
+    def most(*place: Any) -> bool:
         states = [outcome.state for outcome in cells.get(place, ())]
         return 2 * states.count("trained") > len(states)
 
@@ -114,23 +127,23 @@ def _trained(sweep: Sweep, cells: dict) -> np.ndarray:
     )
 
 
-def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray):
-    """One scale of colors for all facets: logarithmic for positive values over a factor of 30."""
+def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray) -> "Normalize":
+    """Returns one color scale for all facets: logarithmic for positive values that span more than a factor of 30."""
     from matplotlib.colors import LogNorm, Normalize
 
     values = grids[np.isfinite(grids)]
-    if drawing.of_trained and np.isfinite(grids[trained]).any():
+    if drawing.trained_only and np.isfinite(grids[trained]).any():
         values = grids[trained & np.isfinite(grids)]
     if drawing.limits is None and values.min() > 0 and values.max() > 30 * values.min():
         return LogNorm(values.min(), values.max())
     return Normalize(*(drawing.limits or (values.min(), values.max())))
 
 
-def _draw_map(axis, sweep: Sweep, grid: np.ndarray, drawing: Map, norm):
-    """The colors of one map; returns the image."""
+def _draw_map(axis: "Axes", sweep: Sweep, grid: np.ndarray, drawing: Map, norm: "Normalize") -> "QuadMesh":
+    """Draws the colors of one map; returns the image."""
     from matplotlib import colormaps
 
-    places, edges = _places(sweep.rates)
+    places, edges = _positions(sweep.rates)
     axis.set_facecolor(EMPTY)
     axis.set_xticks(places, [f"{rate:g}" for rate in sweep.rates], rotation=45, ha="right", fontsize="small")
     axis.set_yticks(range(len(sweep.lengths)), [str(length) for length in sweep.lengths], fontsize="small")
@@ -143,11 +156,11 @@ def _draw_map(axis, sweep: Sweep, grid: np.ndarray, drawing: Map, norm):
     )
 
 
-def _draw_boundary(axis, sweep: Sweep, facet: str, readings: dict) -> None:
-    """A line above the median of the largest rates that train, at the border where none or all of them do."""
-    _, edges = _places(sweep.rates)
+def _draw_boundary(axis: "Axes", sweep: Sweep, facet: str, readings: dict) -> None:
+    """Draws a line above the median of the largest rates that train, at the edge of the grid if none or all train."""
+    _, edges = _positions(sweep.rates)
     corners = [
-        (edges[phase_analysis.middle(readings[facet, length]) + 1], row + half)
+        (edges[phase_analysis.median_index(readings[facet, length]) + 1], row + half)
         for row, length in enumerate(sweep.lengths)
         if (facet, length) in readings
         for half in (-0.5, 0.5)
@@ -155,11 +168,11 @@ def _draw_boundary(axis, sweep: Sweep, facet: str, readings: dict) -> None:
     axis.plot(*zip(*corners), color=BOUNDARY, linewidth=2.5, clip_on=False)
 
 
-def _mark(axis, sweep: Sweep, facet: str, cells: dict) -> None:
-    """Hatches the cells of which no more than half of the seeds trained, by what the others mostly did."""
+def _mark(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
+    """Hatches the cells of which at most half of the seeds trained, by the more frequent failure of the others."""
     from matplotlib.patches import Rectangle
 
-    _, edges = _places(sweep.rates)
+    _, edges = _positions(sweep.rates)
     for row, length in enumerate(sweep.lengths):
         for column, rate in enumerate(sweep.rates):
             states = [outcome.state for outcome in cells.get((facet, length, rate), ())]
@@ -178,8 +191,8 @@ def _mark(axis, sweep: Sweep, facet: str, cells: dict) -> None:
                 )
 
 
-def _places(rates: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the rates and the borders between them lie on a logarithmic axis; a rate of 0 is a factor 2 below."""
+def _positions(rates: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions of the rates and of the borders between them on a log2 axis; 0 counts as half the lowest."""
     logs = [math.log2(rate) for rate in rates if rate > 0]
     places = np.array([(logs[0] if logs else 1.0) - 1] * (len(rates) - len(logs)) + logs)
     gaps = np.diff(places) if places.size > 1 else np.ones(1)
@@ -187,11 +200,13 @@ def _places(rates: list[float]) -> tuple[np.ndarray, np.ndarray]:
     return places, (padded[1:] + padded[:-1]) / 2
 
 
-def _legend(figure) -> None:
+def _legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], color=BOUNDARY, linewidth=2.5, label="largest rate that trains (median of seeds)")]
+    handles: list[Any] = [
+        Line2D([], [], color=BOUNDARY, linewidth=2.5, label="largest rate that trains (median of seeds)")
+    ]
     handles += [
         Patch(facecolor="white", edgecolor=INK, hatch=HATCHES[state], label=MEANINGS[state]) for state in HATCHES
     ]

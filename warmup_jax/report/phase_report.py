@@ -1,32 +1,33 @@
-"""The report of a sweep over peak rate and warmup length: `sweep.csv`, `phase_diagram.png`, a table."""
+"""Report of a sweep over peak rate and warmup length: `sweep.csv`, `phase_diagram.png` and a table."""
 
 import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax.report import phase_analysis, phase_plot, records, tables
+from warmup_jax.report import phase_analysis, phase_plot, run_record, tables
 from warmup_jax.report.phase_analysis import Reading, Sweep
 
-# what is wrong with a row of rates, in words
-REMARKS = {"again": "trains again above a failure", "slow": "stuck at first"}
+# Field of a `Reading` -> remark in the table.
+REMARKS = {"trains_again": "trains again above a failure", "slow_start": "stuck at first"}
 
 
 def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
     """Writes `sweep.csv` and `phase_diagram.png` of a finished sweep over `peak_lr` and `warmup_steps`.
 
     Args:
-      workdir: of a finished run. Axes of its sweep beside rate, length and seeds become rows of phase_plot.
-      threshold: the train loss below which a run has trained; None: as `phases.find` derives it.
+      workdir: folder of a finished run. Axes of its sweep other than rate, length and seed become rows of maps.
+      threshold: train loss below which a run has trained; None: as `phase_analysis.find_sweep` derives it.
 
     Returns:
       A table of the largest rate that trains for each warmup length; None if the config is no such sweep.
 
     Raises:
-      ValueError, OSError: if the workdir cannot be read.
+      ValueError: if the workdir holds no run or a file in it is damaged.
+      OSError: if a file cannot be read or written.
     """
-    record = records.read(workdir)
-    sweep = phase_analysis.find(record, threshold)
+    record = run_record.read(workdir)
+    sweep = phase_analysis.find_sweep(record, threshold)
     if sweep is None:
         return None
     write_csv(sweep, record.workdir / "sweep.csv")
@@ -37,20 +38,20 @@ def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
 
 
 def boundary_table(sweep: Sweep) -> str:
-    """The largest rate that trains for each facet and warmup length, and how far the seeds differ."""
-    cells = [("", "warmup steps", "largest rate", "lowest seed", "highest seed", "")]
+    """Returns a table of the largest rate that trains for each facet and warmup length, and its spread over seeds."""
+    cells: list[tuple[str, ...]] = [("", "warmup steps", "largest rate", "lowest seed", "highest seed", "")]
     found = phase_analysis.boundary(sweep)
     for facet, length in sorted(found, key=lambda place: (sweep.facets.index(place[0]), place[1])):
         readings = found[facet, length]
-        indices = [reading.index for reading in readings.values()]
-        read = (phase_analysis.middle(readings), min(indices), max(indices))
+        indices = [reading.rate_index for reading in readings.values()]
+        read = (phase_analysis.median_index(readings), min(indices), max(indices))
         cells.append((facet, str(length), *(_rate(sweep.rates, index) for index in read), _remarks(readings)))
     if sweep.facets == [""]:
         cells = [row[1:] for row in cells]
     states = [outcome.state for outcome in sweep.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in phase_analysis.STATES)
     lines = [
-        f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds(sweep)}",
+        f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds_text(sweep)}",
         *tables.aligned(cells),
         f"{len(states)} runs: {counts}",
         f"trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}",
@@ -63,7 +64,7 @@ def boundary_table(sweep: Sweep) -> str:
 
 
 def write_csv(sweep: Sweep, path: Path) -> None:
-    """One row a run: what it changes and how it ended; empty where a value is missing."""
+    """Writes one row for each run, its changes and its outcome; a missing value is an empty field."""
     names = sorted(
         sweep.outcomes[0].changes,
         key=lambda name: phase_analysis.AXES.index(name) if name in phase_analysis.AXES else -1,
@@ -110,14 +111,14 @@ def _number(value: float) -> str:
 
 
 def _rate(rates: Sequence[float], index: int) -> str:
-    """A largest rate as text: at the top of the grid a lower bound, below its bottom an upper one."""
+    """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
     if index < 0:
         return f"<{rates[0]:g}"
     return f"{'>=' if index == len(rates) - 1 else ''}{rates[index]:g}"
 
 
 def _remarks(readings: dict[int, Reading]) -> str:
-    """The seeds whose row is not one trained up to some rate and failed from there on, with the whole row."""
+    """Lists the seeds whose runs do not simply train up to some rate and fail above it, with the whole row."""
     found = {
         seed: [words for name, words in REMARKS.items() if getattr(reading, name)] for seed, reading in readings.items()
     }

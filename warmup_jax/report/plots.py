@@ -3,12 +3,16 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax.report import records
-from warmup_jax.report.records import Record
+from warmup_jax.report import run_record
+from warmup_jax.report.run_record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANELS = (
     ("opt/learning_rate", "learning rate"),
@@ -17,39 +21,39 @@ PANELS = (
     ("eval/bleu", "BLEU"),
 )
 LEGEND_LINES = 12  # with more lines than this a legend hides the curves
-LABEL = 40  # characters of a label
+LABEL = 40  # longest label, in characters
 COLUMNS = 4  # panels side by side
-TICKS = 8  # about as many on a logarithmic axis, of a loss of 1e30 too
-TOTALS = "diagnostics"  # the picture of those that are not of a layer
+TICKS = 8  # on a logarithmic axis, approximately, also for a loss of 1e30
+TOTALS = "diagnostics"  # name of the picture of the metrics that are not of a layer
 DPI = 120
 
 
 class Line(NamedTuple):
-    """One run in every panel; label None leaves it out of the legend."""
+    """One run, drawn in every panel; a label of None leaves it out of the legend."""
 
     label: str | None
-    color: object
+    color: Any
     metrics: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def curves(workdir: Path) -> Path:
     """Draws rate, train loss and test accuracy (and BLEU) of every run of a finished workdir; returns the path."""
     path = Path(workdir) / "curves.png"
-    draw(lines_of(records.read(workdir)), PANELS).savefig(path, dpi=DPI)
+    draw(run_lines(run_record.read(workdir)), PANELS).savefig(path, dpi=DPI)
     return path
 
 
 def diagnostics(workdir: Path) -> list[Path]:
-    """Draws what the diagnostics of a workdir found, `diagnostics.png` and by layer `diagnostics_NAME.png`."""
-    record, paths = records.read(workdir), []
+    """Draws the diagnostics of a workdir, `diagnostics.png` and by layer `diagnostics_NAME.png`; returns the paths."""
+    record, paths = run_record.read(workdir), []
     for name, panels in diagnostic_panels(record).items():
         paths.append(Path(workdir) / ("diagnostics.png" if name == TOTALS else f"diagnostics_{name}.png"))
-        draw(lines_of(record), panels).savefig(paths[-1], dpi=DPI)
+        draw(run_lines(record), panels).savefig(paths[-1], dpi=DPI)
     return paths
 
 
-def lines_of(record: Record) -> list[Line]:
-    """A line for each run, in colors by their order."""
+def run_lines(record: Record) -> list[Line]:
+    """Returns a line for each run, in colors by their order."""
     from matplotlib import colormaps
 
     last = max(len(record.runs) - 1, 1)
@@ -64,7 +68,7 @@ def lines_of(record: Record) -> list[Line]:
 
 
 def joint_lines(many: Sequence[Record]) -> list[Line]:
-    """A line for each run of several workdirs, in one color a workdir."""
+    """Returns a line for each run of several workdirs, in one color for each workdir."""
     return [
         Line(str(record.workdir) if index == 0 else None, f"C{number % 10}", record.series.get(run["run"], {}))
         for number, record in enumerate(many)
@@ -73,8 +77,12 @@ def joint_lines(many: Sequence[Record]) -> list[Line]:
 
 
 def diagnostic_panels(record: Record) -> dict[str, list[tuple[str, str]]]:
-    """Panels (metric, title) by picture: one of all "diag/NAME", and one for each NAME of the "diag/NAME/PART"."""
-    found = {}
+    """Groups the diagnostics by picture: one of all "diag/NAME", and one for each NAME with "diag/NAME/PART".
+
+    Returns:
+      {name of the picture: [(metric, title of its panel)]}.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
     keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")}
     for key in sorted(keys, key=lambda key: (key.count("/") > 1, key)):
         name, _, part = key.removeprefix("diag/").partition("/")
@@ -82,8 +90,8 @@ def diagnostic_panels(record: Record) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def draw(lines: Sequence[Line], panels: Sequence[tuple[str, str]]):
-    """A matplotlib figure with one panel for each (metric, title) that some line has."""
+def draw(lines: Sequence[Line], panels: Sequence[tuple[str, str]]) -> "Figure":
+    """Draws one panel for each (metric, title) that some line has; returns the matplotlib figure."""
     from matplotlib.figure import Figure  # no pyplot: a notebook keeps its own backend
     from matplotlib.ticker import MaxNLocator
 
@@ -116,17 +124,18 @@ def draw(lines: Sequence[Line], panels: Sequence[tuple[str, str]]):
 
 
 def printable(text: str) -> str:
-    """Text as matplotlib shows it: cut to a length, `$` begins no formula, what cannot be shown is a question mark."""
+    """Returns text for matplotlib: shortened, `$` escaped, a character that cannot be shown as a question mark."""
     if len(text) > LABEL:
         text = f"{text[: LABEL // 2 - 1]}…{text[-LABEL // 2 :]}"
     return "".join(char if char.isprintable() else "?" for char in text).replace("$", r"\$")
 
 
-def _scale(axis, key: str, values: list[np.ndarray]) -> None:
-    """Loss: linear up to 1, logarithmic above. A diagnostic over more than two decades: logarithmic."""
+def _scale(axis: "Axes", key: str, values: list[np.ndarray]) -> None:
+    """Sets the scale of a panel: loss linear up to 1 and logarithmic above, a diagnostic logarithmic over 2 decades."""
     if key == "train/loss":
         axis.set_yscale("symlog", linthresh=1.0)
-        axis.yaxis.get_major_locator().set_params(numticks=TICKS)
+        locator: Any = axis.yaxis.get_major_locator()
+        locator.set_params(numticks=TICKS)
     elif key.startswith("diag/"):
         finite = np.concatenate(values)
         finite = finite[np.isfinite(finite)]

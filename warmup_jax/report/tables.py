@@ -1,8 +1,9 @@
-"""The runs of one or several workdirs as a table."""
+"""Tables of the runs of one or several workdirs, as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-# (metric, column of the table, how a value looks); those that no run has are left out
+# (metric, title of its column, format of a value); a metric that no run has is left out
 COLUMNS = (
     ("train/loss", "train loss", ".4g"),
     ("eval/loss", "test loss", ".4g"),
@@ -13,15 +14,15 @@ COLUMNS = (
 )
 
 
-def table(summary: dict) -> str:
-    """The runs of a summary, one a line, and what they cost."""
+def table(summary: Mapping[str, Any]) -> str:
+    """Returns a table of the runs in a summary, and lines on their cost."""
     lines = aligned(rows(summary["runs"]))
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join([*lines, *costs(summary)])
 
 
-def rows(runs: Sequence[dict]) -> list[tuple[str, ...]]:
-    """A row of titles and one for each run, all of text."""
+def rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Returns a row of titles and a row for each run, as text."""
     columns = [column for column in COLUMNS if any(column[0] in run["final"] for run in runs)]
     found = [("run", "", "peak rate applied", *(title for _, title, _ in columns), "best", "diverged")]
     for run in runs:
@@ -39,8 +40,8 @@ def rows(runs: Sequence[dict]) -> list[tuple[str, ...]]:
     return found
 
 
-def costs(summary: dict) -> list[str]:
-    """Lines on the time and memory that the runs took, and on how BLEU was computed."""
+def costs(summary: Mapping[str, Any]) -> list[str]:
+    """Returns lines on the time and memory that the runs took, and the signature of BLEU."""
     seconds = summary["seconds"]
     tokens = f"{summary['tokens_per_second']:.0f} tokens/s, " if "tokens_per_second" in summary else ""
     lines = [
@@ -52,10 +53,10 @@ def costs(summary: dict) -> list[str]:
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of equal length as lines with aligned columns."""
+    """Formats rows of equal length as lines with aligned columns."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _text(value, spec: str) -> str:
+def _text(value: float | str | None, spec: str) -> str:
     return "" if value is None else format(float(value), spec)

@@ -1,4 +1,4 @@
-"""What a workdir holds, read and checked."""
+"""Record of a run: the log files of its workdir, read and checked."""
 
 import json
 from collections import defaultdict
@@ -22,10 +22,10 @@ RUN_KEYS = ("run", "label", "changes", "steps", "final", "highest_rate", "best",
 
 
 class Record(NamedTuple):
-    """One workdir.
+    """Content of one workdir.
 
-    runs: the runs of `summary.json`; of a workdir without one, what its log says of them,
-      with numbers for labels and no changes.
+    runs: the runs of `summary.json`; without that file, the same keys as far as the log has them, with empty labels
+      and no changes.
     summary: the content of `summary.json`, None while the run is unfinished.
     series: {run: {metric: (steps [N], values [N])}}.
     texts: the lines of `texts.jsonl`.
@@ -44,7 +44,7 @@ def read(workdir: Path) -> Record:
     """Reads the log files of a workdir, finished or not.
 
     Raises:
-      ValueError: one line, if it holds no run or a file of it is damaged.
+      ValueError: with one line, if it holds no run or a file in it is damaged.
       OSError: if a file cannot be read.
     """
     workdir = Path(workdir)
@@ -53,36 +53,36 @@ def read(workdir: Path) -> Record:
     summary = _json(workdir / "summary.json")
     finished = summary is not None
     series = _series(workdir / "metrics.jsonl", finished)
-    if finished:
+    if summary is not None:
         _check_summary(workdir / "summary.json", summary)
     return Record(
         workdir,
-        _json(workdir / "config.json"),
+        _json(workdir / "config.json") or {},
         _json(workdir / "environment.json") or {},
-        summary["runs"] if finished else [_so_far(run, series[run]) for run in sorted(series)],
+        [_so_far(run, series[run]) for run in sorted(series)] if summary is None else summary["runs"],
         summary,
         series,
         [line for _, line in _lines(workdir / "texts.jsonl", finished)],
     )
 
 
-def _json(path: Path) -> dict | None:
-    """The object in a JSON file; None if there is no file."""
+def _json(path: Path) -> dict[str, Any] | None:
+    """Returns the object in a JSON file; None if there is no file."""
     if not path.exists():
         return None
     try:
         content = read_json(path)
-    except ValueError as error:  # of JSON or of UTF-8
+    except ValueError as error:  # from JSON or from UTF-8
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object")
     return content
 
 
-def _lines(path: Path, finished: bool) -> list[tuple[int, dict]]:
-    """(number, content) of each line of a JSONL file.
+def _lines(path: Path, finished: bool) -> list[tuple[int, dict[str, Any]]]:
+    """Returns (number, content) of each line of a JSONL file.
 
-    A run that is still writing, or was killed in the act, may leave a last line without its end: it is passed over.
+    A run that is still writing, or was killed while writing, may leave an incomplete last line, which is skipped.
     """
     if not path.exists():
         return []
@@ -102,8 +102,8 @@ def _lines(path: Path, finished: bool) -> list[tuple[int, dict]]:
 
 
 def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """The values of every metric of every run, by step."""
-    points = defaultdict(lambda: defaultdict(list))
+    """Returns the steps and values of every metric of every run."""
+    points: dict[int, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for number, line in _lines(path, finished):
         for key, value in line.items():
             if key in ("step", "run"):
@@ -120,7 +120,8 @@ def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray,
     }
 
 
-def _check_summary(path: Path, summary: dict) -> None:
+def _check_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Raises a ValueError if `summary.json` lacks a key that a report reads."""
     for key in SUMMARY_KEYS:
         if key not in summary:
             raise ValueError(f"{path} is damaged: it lacks {key!r}")
@@ -131,8 +132,8 @@ def _check_summary(path: Path, summary: dict) -> None:
 
 
 def _so_far(run: int, metrics: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """What the log says of a run, in the form of `summary.json`."""
-    best = None
+    """Summarises the log of an unfinished run, in the form of `summary.json`."""
+    best: dict[str, Any] | None = None
     if "eval/accuracy" in metrics:
         steps, accuracies = metrics["eval/accuracy"]
         top = int(np.argmax(np.nan_to_num(accuracies, nan=-1)))

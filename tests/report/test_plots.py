@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import report
-from warmup_jax.report import plots, records
+from warmup_jax.report import plots, run_record
 
 RUNS = [({"warmup_steps": 0}, "diverged"), ({"warmup_steps": 50}, "trained")]
 
@@ -15,7 +15,7 @@ def test_curves_of_every_run(write):
     workdir = write(RUNS, more=lambda *_: {15: {"train/loss": math.inf}})
     path = report.curves(workdir)
     assert path == workdir / "curves.png" and path.read_bytes().startswith(b"\x89PNG")
-    figure = plots.draw(plots.lines_of(records.read(workdir)), plots.PANELS)
+    figure = plots.draw(plots.run_lines(run_record.read(workdir)), plots.PANELS)
     assert [axis.get_title() for axis in figure.axes if axis.axison] == ["learning rate", "train loss", "test accuracy"]
     rate, loss, accuracy = figure.axes
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.025, 0.25, 0.5])
@@ -34,7 +34,7 @@ def test_there_are_no_half_updates():
 
 def test_many_runs_have_no_legend(write):
     workdir = write([({"seed": seed}, "trained") for seed in range(plots.LEGEND_LINES + 1)])
-    figure = plots.draw(plots.lines_of(records.read(workdir)), plots.PANELS)
+    figure = plots.draw(plots.run_lines(run_record.read(workdir)), plots.PANELS)
     assert len(figure.axes[0].lines) == 13 and figure.axes[0].get_legend() is None
 
 
@@ -50,12 +50,12 @@ def test_diagnostics_are_grouped_by_name(write):
         1: {"diag/norm": 9.0, "diag/norm/head": 1.0, "diag/norm/layer1": 3.0, "diag/sharpness": 5.0},
         20: {"diag/norm/head": 1000.0},
     }
-    record = records.read(write(RUNS, more=more))
+    record = run_record.read(write(RUNS, more=more))
     assert plots.diagnostic_panels(record) == {
         "norm": [("diag/norm/head", "norm: head"), ("diag/norm/layer1", "norm: layer1")],
         "diagnostics": [("diag/norm", "norm"), ("diag/sharpness", "sharpness")],
     }
-    figure = plots.draw(plots.lines_of(record), plots.diagnostic_panels(record)["norm"])
+    figure = plots.draw(plots.run_lines(record), plots.diagnostic_panels(record)["norm"])
     assert [axis.get_yscale() for axis in figure.axes] == ["log", "linear"]
     assert figure.axes[0].lines[1].get_ydata().tolist() == [1, 1000]
     paths = report.diagnostics(record.workdir)
@@ -65,20 +65,20 @@ def test_diagnostics_are_grouped_by_name(write):
 
 def test_panels_take_as_many_rows_as_they_need(write):
     keys = [f"diag/a/{part}" for part in range(6)]
-    record = records.read(write(RUNS, more=lambda run, _: {1: dict.fromkeys(keys, 1.0)}))
-    figure = plots.draw(plots.lines_of(record), plots.diagnostic_panels(record)["a"])
+    record = run_record.read(write(RUNS, more=lambda run, _: {1: dict.fromkeys(keys, 1.0)}))
+    figure = plots.draw(plots.run_lines(record), plots.diagnostic_panels(record)["a"])
     assert [axis.axison for axis in figure.axes] == [True] * 6 + [False] * 2
 
 
 def test_joint_curves_have_a_color_and_a_label_for_each_workdir(write):
-    many = [records.read(write(RUNS, name)) for name in ("one", "two")]
+    many = [run_record.read(write(RUNS, name)) for name in ("one", "two")]
     lines = plots.joint_lines(many)
     assert [line.color for line in lines] == ["C0", "C0", "C1", "C1"]
     assert [line.label for line in lines] == [str(many[0].workdir), None, str(many[1].workdir), None]
 
 
 def test_table_of_runs(write):
-    summary = records.read(write(RUNS, tokens_per_second=99.6, bleu_signature="nrefs:1")).summary
+    summary = run_record.read(write(RUNS, tokens_per_second=99.6, bleu_signature="nrefs:1")).summary
     del summary["runs"][0]["final"]["eval/accuracy"]
     assert report.table(summary).split("\n") == [
         "run                   peak rate applied  train loss  test loss  test accuracy  best         diverged",
@@ -103,8 +103,8 @@ def test_an_unfinished_run_says_what_its_log_holds(write, state):
         summary=None,
         more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
     )
-    (told,), (read,) = records.read(finished).runs, records.read(unfinished).runs
-    assert read["label"] == "" and read["changes"] == {} and records.read(unfinished).summary is None
+    (told,), (read,) = run_record.read(finished).runs, run_record.read(unfinished).runs
+    assert read["label"] == "" and read["changes"] == {} and run_record.read(unfinished).summary is None
     for key in ("run", "steps", "highest_rate", "best", "diverged_at"):
         assert read[key] == told[key]
     assert {key: str(value) for key, value in read["final"].items()} == {

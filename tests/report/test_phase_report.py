@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from warmup_jax import report
-from warmup_jax.report import phase_analysis, phase_plot, records
+from warmup_jax.report import phase_analysis, phase_plot, run_record
 
 RATES = (0.1, 0.2, 0.4)
 ROWS = {(0, 0): "tsd", (0, 1): "tdd", (4, 0): "ttd", (4, 1): "tdt", (16, 0): "ttt", (16, 1): "stt"}
@@ -32,7 +32,7 @@ ENDS = {
 
 
 def sweep(workdir, **kwargs):
-    return phase_analysis.find(records.read(workdir), **kwargs)
+    return phase_analysis.find_sweep(run_record.read(workdir), **kwargs)
 
 
 def states(workdir, **kwargs):
@@ -160,14 +160,14 @@ def test_reading_of_a_row(write_sweep, row, index, again, slow):
 
 def test_the_median_of_an_even_number_of_seeds_is_on_the_grid(write_sweep):
     rows = {(0, seed): row for seed, row in enumerate(["tts", "sss", "ttt", "tds"])}
-    assert phase_analysis.middle(phase_analysis.boundary(sweep(write_sweep(RATES, rows)))["", 0]) == 0
+    assert phase_analysis.median_index(phase_analysis.boundary(sweep(write_sweep(RATES, rows)))["", 0]) == 0
 
 
 def test_a_seed_without_a_run_at_some_rate(write):
     changes = [(0.1, 0), (0.2, 0), (0.2, 1), (0.4, 1)]
     workdir = write([({"peak_lr": rate, "warmup_steps": 0, "seed": seed}, "trained") for rate, seed in changes])
     readings = phase_analysis.boundary(sweep(workdir))["", 0]
-    assert [(reading.index, reading.row) for reading in readings.values()] == [(1, "tt"), (2, "tt")]
+    assert [(reading.rate_index, reading.row) for reading in readings.values()] == [(1, "tt"), (2, "tt")]
 
 
 def test_what_trained_means(write_sweep):
