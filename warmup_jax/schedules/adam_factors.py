@@ -92,7 +92,7 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
     """
     require("beta2", beta2, 0.6, 1, above=True, below=True)
     # With beta2 = exp(-u): rho_inf = coth(u/2) and rho_s = coth(u/2) - s coth(s u/2) + s. Written with
-    # L(z) = coth(z) - 1/z the large terms 2/u cancel on paper instead of in the floats.
+    # L(z) = coth(z) - 1/z the large terms 2/u cancel analytically instead of in floating point.
     xp = array_module(beta2)
     u = -xp.log(beta2)
 
@@ -100,9 +100,9 @@ def radam_warmup(beta2: ArrayLike) -> Schedule:
         return s + _langevin(u / 2, xp) - s * _langevin(s * u / 2, xp)
 
     rho_inf = 2 / u + _langevin(u / 2, xp)
-    # rho passes 4 after some tens of steps at most, even for a beta2 next to 0.6.
+    # rho passes 4 within a few tens of steps, even for a beta2 close to 0.6.
     first = 1 + (rho(xp.arange(1, 200), xp) <= 4).sum()
-    above_4 = rho(first, xp) - 4  # small, so it is taken in double precision where beta2 is concrete
+    above_4 = rho(first, xp) - 4  # a small difference: in double precision if beta2 is concrete
 
     def factor(t: ArrayLike) -> jax.Array:
         rho_s = rho(jnp.maximum(jnp.asarray(t), 0) + first)

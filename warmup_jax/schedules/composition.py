@@ -1,4 +1,4 @@
-r"""Learning rates out of warmup factors and decays.
+r"""Learning rates from warmup factors and decays.
 
 .. math::
   \eta(t) = w(t)\,\bigl[d(t)\,\eta_{peak} + (1 - d(t))\,\eta_{end}\bigr] + (1 - w(t))\,\eta_{init}
@@ -56,7 +56,7 @@ def combine(
     init_lr: ArrayLike = 0.0,
     end_lr: ArrayLike = 0.0,
 ) -> Schedule:
-    r"""The learning rate of a warmup factor and a decay (the formula of this module).
+    r"""Combines a warmup factor and a decay into a learning rate, by the formula of this module.
 
     The rate is exactly `peak_lr` where both are 1, starts from `init_lr` where
     the factor is 0 and ends at `end_lr` where the decay is 0. A warmup that is as
@@ -108,7 +108,7 @@ def build(
     init_lr: ArrayLike,
     end_lr: ArrayLike,
 ) -> Schedule:
-    """The schedule that a config names.
+    """Builds the schedule that a config names.
 
     Args:
       warmup: a name in `WARMUPS`.
@@ -146,7 +146,7 @@ def build(
 
 
 def delay(schedule: Schedule, steps: ArrayLike) -> Schedule:
-    """A schedule that waits at its first value for `steps` updates and then begins.
+    """Holds a schedule at its first value for `steps` updates before it begins.
 
     Args:
       schedule: any schedule.
@@ -167,7 +167,7 @@ def delay(schedule: Schedule, steps: ArrayLike) -> Schedule:
 
 
 def join(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
-    """One schedule after another: the second begins its own clock at the boundary.
+    """Runs one schedule after another; the second begins its own clock at the boundary.
 
     Args:
       first: schedule of the updates before the boundary.
@@ -216,7 +216,7 @@ def rewarm(schedule: Schedule, at: ArrayLike, warmup: Schedule) -> Schedule:
 
 
 def jagged_restarts(schedule: Schedule, period: ArrayLike, warmup: Schedule) -> Schedule:
-    """Any schedule with a new warmup at every multiple of `period` but the first.
+    """Adds a new warmup to a schedule at every multiple of `period` but the first.
 
     Args:
       schedule: the schedule that goes on.

@@ -1,4 +1,4 @@
-r"""Decays: functions `t -> [0, 1]` that say how much of the way from the end rate to the peak is left.
+r"""Decays: functions `t -> [0, 1]`, the share of the way from the end rate to the peak that is left.
 
 `t` counts the updates already applied. A decay over progress runs from `start`
 to `stop`, :math:`q = (t - start) / (stop - start)` clamped to [0, 1], so it
@@ -15,7 +15,7 @@ from warmup_jax.numerics import Numbers, Schedule, power, require
 
 
 def decay_progress(start: ArrayLike, stop: ArrayLike) -> Schedule:
-    """The progress q of a decay: `t -> [0, 1]`.
+    """Returns the progress q of a decay, a function `t -> [0, 1]`.
 
     Args:
       start: update at which the decay begins.
@@ -36,7 +36,7 @@ def decay_progress(start: ArrayLike, stop: ArrayLike) -> Schedule:
 
     def progress(t: ArrayLike) -> jax.Array:
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.maximum(jnp.asarray(stop) - start, 1)
-        return jnp.where(done < of, done / of, 1.0)  # 1 to the last bit, which division does not promise
+        return jnp.where(done < of, done / of, 1.0)  # exactly 1 at the end, which division does not guarantee
 
     return progress
 
@@ -301,7 +301,7 @@ def wsd_decay(
       start: update at which the warmup has ended; the cooldown does not begin before.
       stop: updates of the run.
       decay_fraction: length of the cooldown as a share of `stop`, in [0, 1].
-      shape: of the cooldown, see there.
+      shape: of the cooldown, see `cooldown`.
       final: of the exponential shape, in (0, 1).
 
     Returns:

@@ -1,4 +1,4 @@
-"""The length of a warmup from whatever unit it is given in."""
+"""Length of a warmup in updates, from any unit."""
 
 
 def warmup_steps_from(
@@ -13,10 +13,10 @@ def warmup_steps_from(
     tokens_per_batch: int | None = None,
     num_steps: int | None = None,
 ) -> int:
-    """The updates of a warmup whose length is given in one unit.
+    """Converts the length of a warmup, given in one unit, to updates.
 
-    The one rounding: to the nearest whole update, half to even, and at least one
-    unless the length is 0.
+    The result is rounded once, to the nearest whole update, half to even, and is at
+    least one unless the length is 0.
 
     Args:
       steps: length in updates.

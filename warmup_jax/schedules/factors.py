@@ -5,7 +5,7 @@ is a shape over the progress x of the warmup, and `count` chooses among the
 conventions for x that are in use:
 
 ============  ===============  =========================================
-count         x                who counts so
+count         x                used by
 ============  ===============  =========================================
 ``one``       (t + 1) / W      pytorch_warmup, torchtitan; ours
 ``zero``      t / W            optax, transformers, big_vision
@@ -28,7 +28,7 @@ COUNTS = {"one": (1, 0), "zero": (0, 0), "one_over": (1, 1), "linspace": (0, -1)
 
 
 def warmup_progress(warmup_steps: ArrayLike, count: str = "one") -> Schedule:
-    """The progress x of a warmup: `t -> [0, 1]`, 1 from its end on.
+    """Returns the progress x of a warmup, a function `t -> [0, 1]` that is 1 from its end on.
 
     Args:
       warmup_steps: length W in updates; 0 means no warmup: x is 1 throughout.
@@ -50,7 +50,7 @@ def warmup_progress(warmup_steps: ArrayLike, count: str = "one") -> Schedule:
     def progress(t: ArrayLike) -> jax.Array:
         t, length = jnp.maximum(jnp.asarray(t), 0), jnp.asarray(warmup_steps)
         done, of = t + to_t, length + to_length
-        # Where it has ended x is 1 to the last bit, which compiled division does not promise.
+        # After its end x is exactly 1, which compiled division does not guarantee.
         return jnp.where((length > 0) & (done < of), ratio(done, of, 1.0), 1.0)
 
     return progress

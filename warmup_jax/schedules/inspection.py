@@ -1,4 +1,4 @@
-"""Looking at a schedule before anything is trained: values, effective length, lint, picture."""
+"""Inspection of a schedule before training: values, effective length, lint, picture."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +7,7 @@ from warmup_jax.numerics import Schedule, require
 
 
 def values(schedule: Schedule, num_steps: int) -> np.ndarray:
-    """The rates of updates 0 to num_steps - 1.
+    """Evaluates a schedule at updates 0 to num_steps - 1.
 
     Args:
       schedule: `t -> rate`.
@@ -29,7 +29,7 @@ def values(schedule: Schedule, num_steps: int) -> np.ndarray:
 
 
 def effective_warmup(factor: Schedule, num_steps: int) -> float:
-    r"""The updates that a warmup costs: :math:`\sum_t (1 - w(t))`, which compares shapes.
+    r"""Computes the cost of a warmup in updates, :math:`\sum_t (1 - w(t))`, to compare shapes.
 
     Linear warmup of W updates costs (W - 1) / 2, untuned linear :math:`1 / (1 - \beta_2) - 1/2`.
 
@@ -63,7 +63,7 @@ def lint(
     warmup_steps: int | None = None,
     end_lr: float = 0.0,
 ) -> list[str]:
-    """What is suspicious about a schedule, a sentence each; an empty list if nothing is.
+    """Lists suspicious properties of a schedule, one sentence each; an empty list if there are none.
 
     It finds rates of 0 at the start (updates that do nothing), a peak that is not
     reached, a jump where the warmup ends, a rate that is negative, not finite or below
@@ -126,7 +126,7 @@ def _warmup(rates: np.ndarray, warmup_steps: int, num_steps: int) -> list[str]:
 
 
 def _beyond(schedule: Schedule, rates: np.ndarray, num_steps: int) -> list[str]:
-    """Faults after the end of a run; a schedule should stay where it was."""
+    """Lists faults after the end of a run, where a schedule should stay constant."""
     later = values(schedule, 2 * num_steps)[num_steps:].astype(np.float64)
     if (later < 0).any() and (rates >= 0).all():
         return [

@@ -35,7 +35,7 @@ def scale_by_rectified_adam(
     degenerate: str = "sgd",
     raw_eps: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Rectified Adam, with a choice of what it does before it can be rectified.
+    r"""Rectified Adam, with a choice of the update before rectification is possible.
 
     .. math::
       \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \quad

@@ -113,7 +113,7 @@ def warmup_until(
     high: ArrayLike,
     mode: str = "below",
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Warmup that a measurement ends: updates times `low` until it passes a threshold, then `high` for ever.
+    r"""Multiplies updates by `low` until a measurement passes a threshold, and by `high` from then on.
 
     He et al. trained their 110-layer ResNet at a tenth of the rate "until the
     training error is below 80%", about 400 updates, "and then go back":

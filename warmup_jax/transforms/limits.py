@@ -14,7 +14,7 @@ def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.
     r"""Bounds each parameter's update to :math:`\|u\| \le r \, \max(\|w\|, \epsilon)`.
 
     Early updates are large relative to the weights; bounding the ratio itself
-    is what a warmup does by way of the rate. The norms are taken over each leaf
+    is what a warmup does through the rate. The norms are taken over each leaf
     of the tree, in float32 or better. A smaller update passes unchanged.
 
     Chain it last, after the learning rate: it is the applied update that is

@@ -1,4 +1,4 @@
-"""One ramp for what is not a learning rate: momentum, beta2, weight decay, clip norm."""
+"""Ramps of hyperparameters other than the learning rate: momentum, beta2, weight decay, clip norm."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ RAMP_SHAPES = {
 
 
 def ramp(start: ArrayLike, end: ArrayLike, steps: ArrayLike, shape: str = "linear") -> Schedule:
-    r"""A schedule from one value to another, for any number that `optax.inject_hyperparams` can schedule.
+    r"""Returns a schedule from one value to another, for any number that `optax.inject_hyperparams` can schedule.
 
     With progress :math:`x = \min(1, t / n)` over n = `steps` updates:
 
@@ -45,9 +45,9 @@ def ramp(start: ArrayLike, end: ArrayLike, steps: ArrayLike, shape: str = "linea
     ============ ==================================================
 
     The last one is linear in the half-life of an exponential average, the way
-    to ramp a beta2 or a beta3. Other than a warmup factor, which must not waste
-    its first update on a rate of 0, a ramp has its start value at t = 0 and its
-    end value from t = n on: both are values that one wants to be used.
+    to ramp a beta2 or a beta3. Unlike a warmup factor, which must not waste its
+    first update on a rate of 0, a ramp has its start value at t = 0 and its end
+    value from t = n on: both values are meant to be used.
 
     Args:
       start: value a at t = 0; above 0 for `geometric`, in (0, 1) for `half_life`.

@@ -20,7 +20,7 @@ class RecordedLearningRateState(NamedTuple):
 def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.GradientTransformation:
     r"""Multiplies updates by :math:`-\eta(t)` and keeps the rate that it applied in its state.
 
-    What is logged is thereby read, not recomputed: it cannot be off by one
+    The logged rate is thereby read, not recomputed: it cannot be off by one
     update. The rate is float32 (float64 under `jax_enable_x64`) and the product
     is rounded once to the dtype of the update, so that low-precision updates do
     not quantise the schedule. `current_learning_rate` reads it.
@@ -55,7 +55,7 @@ def cap_by_sharpness(schedule: Schedule | ArrayLike, c: ArrayLike) -> optax.Grad
     :math:`2 / \lambda`, the largest eigenvalue of the Hessian (of the
     preconditioned one for Adam). A warmup keeps the rate there while training
     lowers the sharpness; with the sharpness at hand it can be kept there
-    directly. It takes the schedule itself, in the place of
+    directly. It takes the schedule itself, in place of
     `scale_by_recorded_learning_rate`, so that the rate that
     `current_learning_rate` reads is the capped one, as applied.
 

@@ -1,4 +1,4 @@
-"""Optimizer states of any nesting: reading the learning rate, moving the clock."""
+"""Readers of optimizer states of any nesting: the learning rate, and the clock of the schedules."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ READ = (
 
 
 def current_learning_rate(opt_state: optax.OptState, label: Any = None) -> jax.Array:
-    """The rate of the last update, read from an optimizer state of any nesting.
+    """Returns the rate of the last update, read from an optimizer state of any nesting.
 
     It is the rate recorded by `scale_by_recorded_learning_rate` or
     `cap_by_sharpness`, or the `learning_rate` of `optax.inject_hyperparams`,
@@ -138,24 +138,24 @@ COUNTERS = {
 def fast_forward(opt_state: optax.OptState, step: ArrayLike) -> optax.OptState:
     """Sets the clock of every schedule in an optimizer state, of any nesting, to an update.
 
-    To go on in the middle of a schedule with a fresh optimizer, or from weights
-    alone. The next update is that of t = `step`: in a state which was
-    fast-forwarded the schedules have the values of one that ran there.
+    Use it to continue in the middle of a schedule with a fresh optimizer, or from
+    weights alone. The next update is that of t = `step`: the schedules have the
+    values they would have after `step` updates.
 
-    Moved are the counters of this package's transformations, of
+    It moves the counters of this package's transformations, of
     `optax.scale_by_schedule` (hence of every optax optimizer with a scheduled
     rate), `add_noise`, `conditionally_transform`, `conditionally_mask`, the
     gradient steps of `MultiSteps`, and *both* counters of `inject_hyperparams`:
     the one in `hyperparams_states` drives its schedules, and
     `optax.tree.set(state, count=step)` does not reach it.
 
-    Not moved is what belongs to accumulated values: the moments of Adam and its
-    kin have their own count, which corrects their bias and must go on counting
-    the gradients they have seen (that of `scale_by_adam_frozen` and
-    `scale_by_rectified_adam` included, so that these begin afresh with fresh
-    moments); nor accumulated gradients, whether a `warmup_until` has ended, or
-    the rates and hyperparameters recorded from the last update, which the next
-    update replaces.
+    It does not move what belongs to accumulated values. The moments of Adam and
+    its variants have their own count, which corrects their bias and must go on
+    counting the gradients they have seen; so do those of `scale_by_adam_frozen`
+    and `scale_by_rectified_adam`, which therefore start over with fresh moments.
+    Nor does it change accumulated gradients, the end of a `warmup_until`, or the
+    rates and hyperparameters recorded from the last update, which the next update
+    replaces.
 
     Args:
       opt_state: an optimizer state.

@@ -43,7 +43,7 @@ from warmup_jax.schedules.ports import (
     why_warmup,
 )
 
-# library.function: the function
+# "library.function" -> the function
 PORTS = {
     "big_vision.create_learning_rate_schedule": big_vision.create_learning_rate_schedule,
     "deepspeed.WarmupLR": deepspeed.WarmupLR,

@@ -86,7 +86,7 @@ def _steps(
     batch_size: Number | None,
     data_size: Number | None,
 ) -> Number:
-    """A duration in updates, from the one unit that is given; 0 without any."""
+    """Returns a duration in updates from the one unit that is given; 0 if none is."""
     given = [unit for unit in (steps, epochs, examples, percent) if unit is not None]
     if len(given) > 1:
         raise ValueError(f"give one of {name}_steps, _epochs, _examples and _percent, got {len(given)}")

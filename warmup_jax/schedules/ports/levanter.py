@@ -64,7 +64,7 @@ def lr_scheduler(
 
 
 def _decay(lr_schedule: str, peak: Number, min_lr_ratio: Number, warmup_steps: Number, decay_steps: Number) -> Schedule:
-    """The decay of one cycle, on its own clock."""
+    """Returns the decay of one cycle, on its own clock."""
     least = peak * min_lr_ratio
     if lr_schedule == "constant":
         return ramp(0, 1, peak, peak)
@@ -80,7 +80,7 @@ def _decay(lr_schedule: str, peak: Number, min_lr_ratio: Number, warmup_steps: N
 
 
 def _steps(duration: Number, of: Number) -> Number:
-    """Updates of a duration: at most 1 is a fraction."""
+    """Converts a duration to updates; at most 1 is a fraction."""
     xp = array_module(duration, of)
     return xp.where(xp.asarray(duration) <= 1, truncate(duration * of), duration)
 
@@ -90,7 +90,7 @@ def _ends(
     cycle_length: Number | list[Number] | tuple[Number, ...] | None,
     cycles: int | Sequence[Number] | None,
 ) -> list[Number]:
-    """The ends of the cycles; the last is the end of the run."""
+    """Returns the ends of the cycles; the last is the end of the run."""
     if cycle_length is not None and cycles is not None:
         raise ValueError(f"give one of cycle_length and cycles, got {cycle_length} and {cycles}")
     if isinstance(cycles, int):

@@ -63,5 +63,5 @@ def create_learning_rate_schedule(
 
 
 def _to_and_fro(schedule: Schedule, length: Number) -> Schedule:
-    """A schedule that runs back after `length` updates, then on again, and so for ever."""
+    """Makes a schedule run backwards after `length` updates, then forwards again, and so on for ever."""
     return lambda t: schedule(length - jnp.abs(jnp.asarray(t) % (2 * length) - length))

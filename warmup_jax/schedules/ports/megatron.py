@@ -38,7 +38,7 @@ def get_lr(
     if lr_decay_style not in DECAY_STYLES:
         raise registry.unknown("lr_decay_style", lr_decay_style, DECAY_STYLES)
     warm = ramp(0, lr_warmup_steps, init_lr, max_lr)
-    # Update W itself still belongs to the warmup, also where a decay has begun before.
+    # Update W itself still belongs to the warmup, even if a decay has begun earlier.
     begin = jnp.where(jnp.asarray(lr_warmup_steps) > 0, lr_warmup_steps + 1, 0)
     if lr_decay_style == "constant":
         return switch(warm, lambda t: max_lr + 0.0 * jnp.asarray(t), begin)

@@ -1,4 +1,4 @@
-r"""What the ports need beyond the factors and decays of the library.
+r"""Building blocks of the ports that the factors and decays of the library do not provide.
 
 The factors know a warmup from 0 to 1 in whole updates and the decays a fall
 from 1 to 0. Other libraries also have lines between any two rates over any
@@ -15,13 +15,13 @@ from warmup_jax import registry
 from warmup_jax.numerics import Number, Numbers, Schedule, array_module, ratio, require
 from warmup_jax.schedules.decays import SHAPES, decay_progress
 
-# The end of a schedule that has none: the last update that an int32 can count.
+# Stands for the end of an endless schedule: the last update that an int32 can count.
 ENDLESS = 2**31 - 1
 MOST_CYCLES = 32
 
 
 def truncate(value: ArrayLike) -> Number:
-    """The whole part of a number, as Python's `int`; in double precision if it is concrete.
+    """Returns the whole part of a number, as Python's `int`; in double precision if it is concrete.
 
     Examples:
       >>> float(truncate(2.0 / (1.0 - 0.999)))  # not 2000: the float is just below
@@ -31,7 +31,7 @@ def truncate(value: ArrayLike) -> Number:
 
 
 def nearest(value: ArrayLike) -> Number:
-    """The nearest whole number, halves to even, as Python's `round`.
+    """Returns the nearest whole number, halves to even, as Python's `round`.
 
     Examples:
       >>> [float(nearest(value)) for value in (5.1, 2.5)]
@@ -62,14 +62,14 @@ def span(start: ArrayLike, stop: ArrayLike) -> Schedule:
 
     def progress(t: ArrayLike) -> jax.Array:
         done, of = jnp.maximum(jnp.asarray(t) - start, 0), jnp.asarray(stop) - start
-        # Where it has ended q is 1 to the last bit, which compiled division does not promise.
+        # After its end q is exactly 1, which compiled division does not guarantee.
         return jnp.where((done < of) | (jnp.asarray(t) < start), ratio(done, of, 0.0), 1.0)
 
     return progress
 
 
 def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, shape: str = "linear") -> Schedule:
-    """From one value to another over a real interval, constant before and after it.
+    """Interpolates between two values over a real interval, constant before and after it.
 
     Args:
       start: where it begins, in updates.
@@ -96,7 +96,7 @@ def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, s
 
 
 def switch(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
-    """One schedule before a boundary and another from there on, both on the clock of the run.
+    """Runs one schedule before a boundary and another from there on, both on the clock of the run.
 
     It is `join` without the new clock.
 
@@ -141,7 +141,7 @@ def cosine_waves(start: ArrayLike, stop: ArrayLike, num_cycles: ArrayLike) -> Sc
 
 
 def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0) -> Callable[[ArrayLike], tuple[jax.Array, jax.Array]]:
-    """Cycles without end, cycle i of `cycle_steps * cycle_mult**i` updates.
+    """Divides time into endless cycles, cycle i of `cycle_steps * cycle_mult**i` updates.
 
     Args:
       cycle_steps: length of the first, above 0.
@@ -160,7 +160,7 @@ def cycles(cycle_steps: ArrayLike, cycle_mult: ArrayLike = 1.0) -> Callable[[Arr
     require("cycle_steps", cycle_steps, 0, above=True)
     require("cycle_mult", cycle_mult, 0, above=True)
     xp = array_module(cycle_steps, cycle_mult)
-    # Products instead of powers, which need not be exact where the cycles end.
+    # Products, because powers need not be exact where the cycles end.
     growth = xp.concatenate([xp.ones(1), xp.cumprod(cycle_mult * xp.ones(MOST_CYCLES - 1))])
     lengths = cycle_steps * growth
     ends = xp.cumsum(lengths)

@@ -29,14 +29,14 @@ def _warmed(
     warmup_prefix: bool,
     target: Number | None = None,
 ) -> Schedule:
-    """A line from `warmup_lr_init` to the target, then the schedule: on a new clock if it is a prefix."""
+    """Joins a line from `warmup_lr_init` to the target and the schedule, on a new clock if the warmup is a prefix."""
     after = switch(
         ramp(0, warmup_t, warmup_lr_init, lr if target is None else target),
         lambda t: schedule(t - warmup_t if warmup_prefix else t),
         warmup_t,
     )
 
-    # Without warmup the first update has the rate of the optimizer, whatever the schedule says of it.
+    # Without warmup the first update has the rate of the optimizer, whatever the value of the schedule.
     return lambda t: jnp.where((jnp.asarray(t) == 0) & (jnp.asarray(warmup_t) == 0), lr, after(t))
 
 
@@ -49,7 +49,7 @@ def _cyclic(
     cycle_decay: Number,
     cycle_limit: Number,
 ) -> Schedule:
-    """Cycles of a fall from the peak, which `cycle_decay` lowers, to `lr_min`."""
+    """Repeats a fall from the peak to `lr_min` in cycles; `cycle_decay` lowers the peak."""
     position = cycles(t_initial, cycle_mul)
 
     def schedule(t: ArrayLike) -> jax.Array:

@@ -134,7 +134,7 @@ def _one_cycle(
     turned: Number,
     end: Number,
 ) -> Schedule:
-    """Start to middle, then to the end; in three phases by way of the start once more."""
+    """Interpolates from start to middle, then to the end; with three phases back through `turned` before the end."""
     shape = registry.lookup("anneal_strategy", ANNEAL_STRATEGIES, anneal_strategy)
     peak, last = pct_start * total_steps - 1, total_steps - 1
     rise = ramp(0, peak, start, middle, shape)
@@ -173,7 +173,7 @@ def OneCycleLR_momentum(
     max_momentum: Number = 0.95,
     three_phase: bool = False,
 ) -> Schedule:
-    """The momentum (beta1) that `OneCycleLR` sets beside the rate.
+    """The momentum (beta1) that `OneCycleLR` sets along with the rate.
 
     >>> [round(float(OneCycleLR_momentum(20)(t)), 3) for t in (0, 5, 19)]
     [0.95, 0.85, 0.95]
@@ -186,7 +186,7 @@ def OneCycleLR_momentum(
 def _cyclic(
     low: Number, high: Number, step_size_up: Number, step_size_down: Number | None, mode: str, gamma: Number
 ) -> Schedule:
-    """low + (high - low) * triangle * scale."""
+    """Returns low + (high - low) * triangle * scale."""
     if mode not in MODES:
         raise registry.unknown("mode", mode, MODES)
     down = step_size_up if step_size_down is None else step_size_down
@@ -224,7 +224,7 @@ def CyclicLR_momentum(
     base_momentum: Number = 0.8,
     max_momentum: Number = 0.9,
 ) -> Schedule:
-    """The momentum (beta1) that `CyclicLR` sets beside the rate.
+    """The momentum (beta1) that `CyclicLR` sets along with the rate.
 
     >>> [round(float(CyclicLR_momentum(2)(t)), 3) for t in (0, 1, 2, 4)]
     [0.9, 0.85, 0.8, 0.9]

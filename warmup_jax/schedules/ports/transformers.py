@@ -87,7 +87,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
 
     def decay(t: ArrayLike) -> jax.Array:
         t = jnp.asarray(t)
-        # The remainder of whole numbers: a quotient need not be whole to the last bit where a cycle begins.
+        # A remainder of whole numbers: a quotient need not be exactly whole where a cycle begins.
         return jnp.where(t < of, SHAPES["cosine"]((num_cycles * t) % of / of, None), 0.0)
 
     factor = join(linear_warmup(num_warmup_steps, "zero"), decay, num_warmup_steps)
@@ -210,7 +210,7 @@ def get_wsd_schedule(
 
 
 def _least(lr: Number, min_lr: Number | None, min_lr_rate: Number | None) -> Number:
-    """The lowest rate as a share of the rate of the optimizer; exactly one of the two is given."""
+    """Returns the lowest rate as a share of the optimizer's rate; exactly one of the two must be given."""
     if min_lr is None and min_lr_rate is not None:
         return min_lr_rate
     if min_lr is not None and min_lr_rate is None:
