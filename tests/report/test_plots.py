@@ -1,9 +1,8 @@
-"""Curves and the table of runs."""
+"""Curves of runs and of their diagnostics."""
 
 import math
 
 import numpy as np
-import pytest
 
 from warmup_jax import report
 from warmup_jax.report import plots, run_record
@@ -75,38 +74,3 @@ def test_joint_curves_have_a_color_and_a_label_for_each_workdir(write):
     lines = plots.joint_lines(many)
     assert [line.color for line in lines] == ["C0", "C0", "C1", "C1"]
     assert [line.label for line in lines] == [str(many[0].workdir), None, str(many[1].workdir), None]
-
-
-def test_table_of_runs(write):
-    summary = run_record.read(write(RUNS, tokens_per_second=99.6, bleu_signature="nrefs:1")).summary
-    del summary["runs"][0]["final"]["eval/accuracy"]
-    assert report.table(summary).split("\n") == [
-        "run                   peak rate applied  train loss  test loss  test accuracy  best         diverged",
-        "-" * 100,
-        "0    warmup_steps=0   0.5                nan         nan                       0.0% at 20   at 11",
-        "1    warmup_steps=50  0.5                0.4         0.5        90.0%          90.0% at 20  no",
-        "61 s in all, 2.2 s to the first step, 1234 examples/s, 100 tokens/s, 0.50 GiB at most",
-        "BLEU: nrefs:1",
-    ]
-
-
-@pytest.mark.parametrize("state", ["trained", "diverged"])
-def test_an_unfinished_run_says_what_its_log_holds(write, state):
-    finished = write(
-        [({"peak_lr": 0.25}, state)],
-        "finished",
-        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
-    )
-    unfinished = write(
-        [({"peak_lr": 0.25}, state)],
-        "unfinished",
-        summary=None,
-        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
-    )
-    (told,), (read,) = run_record.read(finished).runs, run_record.read(unfinished).runs
-    assert read["label"] == "" and read["changes"] == {} and run_record.read(unfinished).summary is None
-    for key in ("run", "steps", "highest_rate", "best", "diverged_at"):
-        assert read[key] == told[key]
-    assert {key: str(value) for key, value in read["final"].items()} == {
-        key: str(value) for key, value in told["final"].items() if key != "train/diverged_at"
-    }

@@ -1,0 +1,27 @@
+"""The record of a finished and of an unfinished run."""
+
+import pytest
+
+from warmup_jax.report import run_record
+
+
+@pytest.mark.parametrize("state", ["trained", "diverged"])
+def test_an_unfinished_run_says_what_its_log_holds(write, state):
+    finished = write(
+        [({"peak_lr": 0.25}, state)],
+        "finished",
+        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
+    )
+    unfinished = write(
+        [({"peak_lr": 0.25}, state)],
+        "unfinished",
+        summary=None,
+        more=lambda *_: {20: {"train/diverged_at": 11}} if state == "diverged" else {},
+    )
+    (told,), (read,) = run_record.read(finished).runs, run_record.read(unfinished).runs
+    assert read["label"] == "" and read["changes"] == {} and run_record.read(unfinished).summary is None
+    for key in ("run", "steps", "highest_rate", "best", "diverged_at"):
+        assert read[key] == told[key]
+    assert {key: str(value) for key, value in read["final"].items()} == {
+        key: str(value) for key, value in told["final"].items() if key != "train/diverged_at"
+    }
