@@ -41,13 +41,16 @@ def split_timing(name: str, args: Mapping[str, Any]) -> tuple[Timing, dict[str, 
                 f"{', '.join(Timing._fields)})"
             )
     timing = Timing(*(args[key] for key in Timing._fields))
-    registry.one_of(f"diagnostics.{name}.batch", timing.batch, BATCHES)
-    fixed = timing.batch == "fixed"
-    _require(name, "every", timing.every, 1, optional=False)
-    _require(name, "until", timing.until, 0, optional=True)
-    _require(name, "examples", timing.examples, 1, optional=not fixed)
-    if not fixed:
-        registry.one_of(f"diagnostics.{name}.examples", timing.examples, (None,), where=" with batch='training'")
+    where = f"diagnostics.{name}"
+    registry.positive_integer(f"{where}.every", timing.every)
+    until = timing.until
+    if until is not None and (isinstance(until, bool) or not isinstance(until, int) or until < 0):
+        raise ValueError(f"{where}.until={until!r}; allowed: integers from 0 and None")
+    registry.one_of(f"{where}.batch", timing.batch, BATCHES)
+    if timing.batch == "fixed":
+        registry.positive_integer(f"{where}.examples", timing.examples)
+    else:
+        registry.one_of(f"{where}.examples", timing.examples, (None,), where=" with batch='training'")
     return timing, {key: value for key, value in args.items() if key not in Timing._fields}
 
 
@@ -73,12 +76,3 @@ def first_due(timing: Timing, first: int, warmup_R: np.ndarray) -> np.ndarray:
     """Returns the earliest step at which a probe is due, [R], `until` disregarded."""
     regular = -(-first // timing.every) * timing.every
     return np.where(warmup_R >= first, np.minimum(warmup_R, regular), regular)
-
-
-def _require(name: str, key: str, value: Any, lowest: int, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(
-            f"diagnostics.{name}.{key}={value!r}; allowed: integers from {lowest}{' and None' if optional else ''}"
-        )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from warmup_jax import registry
 from warmup_jax.numerics import Number, Numbers, Schedule, ratio
 from warmup_jax.schedules.ports.parts import piecewise_constant, ramp
 
@@ -70,7 +71,7 @@ def WarmupParamScheduler(
     [0.001, 0.488, 0.976, 0.5]
     """
     if warmup_method not in WARMUP_METHODS:
-        raise ValueError(f"warmup_method must be one of {', '.join(WARMUP_METHODS)}, got {warmup_method!r}")
+        raise registry.unknown("warmup_method", warmup_method, WARMUP_METHODS)
     first = warmup_factor * scheduler(0.0)
     target = scheduler(0.0) if rescale_interval else scheduler(warmup_length)
     warm = ramp(0.0, warmup_length, first, target if warmup_method == "linear" else first)
