@@ -101,7 +101,8 @@ def top_eigenvalues(matvec: Product, start: Any, iterations: int, count: int = 1
       ValueError: for a `count` or `iterations` out of range.
 
     References:
-      Lanczos, `An iteration method for the solution of the eigenvalue problem
+      Lanczos, `An iteration method for the solution of the eigenvalue problem of linear differential and integral
+      operators
       <https://doi.org/10.6028/jres.045.026>`_, 1950;
       Ghorbani et al., `An Investigation into Neural Net Optimization via Hessian Eigenvalue Density
       <https://arxiv.org/abs/1901.10159>`_, 2019 (its use for Hessians of networks)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Numbers, Schedule, ratio
-from warmup_jax.schedules.ports.parts import piecewise_constant, ramp
+from warmup_jax.schedules.ports.parts import interpolate, piecewise_constant
 
 # fvcore looks this far ahead, so that rounding does not keep a piece from ending.
 WHERE_EPSILON = 1e-6
@@ -23,7 +23,7 @@ def ConstantParamScheduler(value: Number) -> Schedule:
     >>> float(ConstantParamScheduler(0.5)(0.3))
     0.5
     """
-    return ramp(0, 1, value, value)
+    return interpolate(0, 1, value, value)
 
 
 def LinearParamScheduler(start_value: Number, end_value: Number) -> Schedule:
@@ -32,7 +32,7 @@ def LinearParamScheduler(start_value: Number, end_value: Number) -> Schedule:
     >>> float(LinearParamScheduler(1.0, 0.0)(0.25))
     0.75
     """
-    return ramp(0, 1, start_value, end_value)
+    return interpolate(0, 1, start_value, end_value)
 
 
 def CosineParamScheduler(start_value: Number, end_value: Number) -> Schedule:
@@ -41,7 +41,7 @@ def CosineParamScheduler(start_value: Number, end_value: Number) -> Schedule:
     >>> round(float(CosineParamScheduler(1.0, 0.0)(0.5)), 6)
     0.5
     """
-    return ramp(0, 1, start_value, end_value, "cosine")
+    return interpolate(0, 1, start_value, end_value, "cosine")
 
 
 def MultiStepParamScheduler(values: Numbers, num_updates: Number, milestones: Numbers) -> Schedule:
@@ -74,7 +74,7 @@ def WarmupParamScheduler(
         raise registry.unknown("warmup_method", warmup_method, WARMUP_METHODS)
     first = warmup_factor * scheduler(0.0)
     target = scheduler(0.0) if rescale_interval else scheduler(warmup_length)
-    warm = ramp(0.0, warmup_length, first, target if warmup_method == "linear" else first)
+    warm = interpolate(0.0, warmup_length, first, target if warmup_method == "linear" else first)
     rest = (
         (lambda where: scheduler(ratio(where - warmup_length, 1 - warmup_length, 1.0)))
         if rescale_interval

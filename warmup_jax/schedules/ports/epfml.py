@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule, power
 from warmup_jax.schedules.decays import SHAPES
-from warmup_jax.schedules.ports.parts import ramp, span, switch, truncate
+from warmup_jax.schedules.ports.parts import interpolate, span, switch, truncate
 
 DECAY_TYPES = {
     "linear": "linear",
@@ -32,7 +32,9 @@ def cos_inf_schedule(
     """
     final = lr / div_factor / final_div_factor
     return switch(
-        ramp(0, n_warmup, lr / div_factor, lr), ramp(n_warmup, n_iterations - n_inf, lr, final, "cosine"), n_warmup
+        interpolate(0, n_warmup, lr / div_factor, lr),
+        interpolate(n_warmup, n_iterations - n_inf, lr, final, "cosine"),
+        n_warmup,
     )
 
 
@@ -63,4 +65,4 @@ def wsd_schedule(
         left = SHAPES[DECAY_TYPES[decay_type]](q, None)
         return final_lr_factor + (1 - final_lr_factor) * left
 
-    return switch(ramp(0, n_warmup, lr / init_div_factor, lr), lambda t: lr * multiplier(t), n_warmup)
+    return switch(interpolate(0, n_warmup, lr / init_div_factor, lr), lambda t: lr * multiplier(t), n_warmup)

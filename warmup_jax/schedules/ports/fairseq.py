@@ -15,7 +15,7 @@ from warmup_jax.schedules import decays
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, decay_progress, geometric_decay, inverse_sqrt_decay
 from warmup_jax.schedules.factors import linear_warmup
-from warmup_jax.schedules.ports.parts import cycles, piecewise_constant, ramp, triangle, truncate
+from warmup_jax.schedules.ports.parts import cycles, interpolate, piecewise_constant, triangle, truncate
 
 
 def cosine(
@@ -42,7 +42,7 @@ def cosine(
         shrunk = jnp.asarray(lr_shrink, float) ** index
         return shrunk * (min_lr + (lr - min_lr) * SHAPES["cosine"](progress, None))
 
-    return join(ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr), decay, warmup_updates)
+    return join(interpolate(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr), decay, warmup_updates)
 
 
 def inverse_sqrt(lr: Number, warmup_updates: Number = 4000, warmup_init_lr: Number = -1.0) -> Schedule:
@@ -51,7 +51,7 @@ def inverse_sqrt(lr: Number, warmup_updates: Number = 4000, warmup_init_lr: Numb
     >>> [round(float(inverse_sqrt(0.1, 8)(t)), 3) for t in (0, 4, 8, 32)]
     [0.0, 0.05, 0.1, 0.05]
     """
-    warm = ramp(0, warmup_updates, _initial(warmup_init_lr, 0.0), lr)
+    warm = interpolate(0, warmup_updates, _initial(warmup_init_lr, 0.0), lr)
     decay = inverse_sqrt_decay(0, jnp.maximum(warmup_updates, 1))
     return join(warm, lambda t: lr * decay(t), warmup_updates)
 
@@ -122,7 +122,7 @@ def step(
     """
     decay = geometric_decay(0, lr_decay, lr_deacy_period, staircase=True)
     return join(
-        ramp(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr),
+        interpolate(0, warmup_updates, _initial(warmup_init_lr, min_lr), lr),
         lambda t: jnp.maximum(lr * decay(t), min_lr),
         warmup_updates,
     )
@@ -147,7 +147,7 @@ def tri_stage(
         warmup_steps, hold_steps, decay_steps = (truncate(max_update * share) for share in phase_ratio)
     progress = decay_progress(hold_steps, hold_steps + decay_steps)
     return join(
-        ramp(0, warmup_steps, init_lr_scale * lr, lr),
+        interpolate(0, warmup_steps, init_lr_scale * lr, lr),
         lambda t: lr * jnp.asarray(final_lr_scale, float) ** progress(t),
         warmup_steps,
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import inverse_sqrt_decay
-from warmup_jax.schedules.ports.parts import ramp
+from warmup_jax.schedules.ports.parts import interpolate
 
 
 def create_learning_rate_fn(
@@ -22,7 +22,11 @@ def create_learning_rate_fn(
     """
     warmup = warmup_epochs * steps_per_epoch
     cosine = jnp.maximum(num_epochs - warmup_epochs, 1) * steps_per_epoch
-    return join(ramp(0, warmup, 0.0, base_learning_rate), ramp(0, cosine, base_learning_rate, 0.0, "cosine"), warmup)
+    return join(
+        interpolate(0, warmup, 0.0, base_learning_rate),
+        interpolate(0, cosine, base_learning_rate, 0.0, "cosine"),
+        warmup,
+    )
 
 
 def create_learning_rate_schedule(learning_rate: Number, warmup_steps: Number) -> Schedule:
@@ -32,4 +36,4 @@ def create_learning_rate_schedule(learning_rate: Number, warmup_steps: Number) -
     [0.0, 0.1, 0.05]
     """
     root = inverse_sqrt_decay(0, jnp.maximum(warmup_steps, 1))
-    return join(ramp(0, warmup_steps, 0.0, learning_rate), lambda t: learning_rate * root(t), warmup_steps)
+    return join(interpolate(0, warmup_steps, 0.0, learning_rate), lambda t: learning_rate * root(t), warmup_steps)

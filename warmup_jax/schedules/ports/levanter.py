@@ -12,7 +12,7 @@ import numpy as np
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule, array_module
 from warmup_jax.schedules.composition import join
-from warmup_jax.schedules.ports.parts import ramp, truncate
+from warmup_jax.schedules.ports.parts import interpolate, truncate
 
 LR_SCHEDULES = ("constant", "linear", "cosine", "inv_sqrt", "inv")
 TIMESCALE = 10_000
@@ -53,10 +53,14 @@ def lr_scheduler(
         warm = _steps(rewarmup if pieces else warmup, length)
         fall = length - warm if decay is None else _steps(decay, length)
         falling = _decay(lr_schedule, learning_rate, min_lr_ratio, warm, fall)
-        pieces += [ramp(0, warm, previous, learning_rate), ramp(0, 1, learning_rate, learning_rate), falling]
+        pieces += [
+            interpolate(0, warm, previous, learning_rate),
+            interpolate(0, 1, learning_rate, learning_rate),
+            falling,
+        ]
         starts += [start, start + warm, end - fall]
         previous = falling(fall)
-    pieces.append(ramp(0, cooldown_steps, previous, least))
+    pieces.append(interpolate(0, cooldown_steps, previous, least))
     starts.append(ends[-1])
     if cooldown is None:
         pieces.pop(), starts.pop()
@@ -67,9 +71,9 @@ def _decay(lr_schedule: str, peak: Number, min_lr_ratio: Number, warmup_steps: N
     """Returns the decay of one cycle, on its own clock."""
     least = peak * min_lr_ratio
     if lr_schedule == "constant":
-        return ramp(0, 1, peak, peak)
+        return interpolate(0, 1, peak, peak)
     if lr_schedule in ("linear", "cosine"):
-        return ramp(0, decay_steps, peak, least, lr_schedule)
+        return interpolate(0, decay_steps, peak, least, lr_schedule)
     if lr_schedule == "inv_sqrt":
         root = lambda t: jnp.sqrt(TIMESCALE / jnp.maximum(jnp.asarray(t) + warmup_steps, TIMESCALE))
         return lambda t: jnp.maximum(peak * root(t), least)

@@ -11,7 +11,7 @@ from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.factors import linear_warmup
-from warmup_jax.schedules.ports.parts import ramp, truncate
+from warmup_jax.schedules.ports.parts import interpolate, truncate
 
 LR_SCHEDULE_TYPES = ("cosine", "wsd")
 
@@ -45,11 +45,11 @@ def create_learning_rate_schedule(
     final = learning_rate * learning_rate_final_fraction
     if lr_schedule_type == "cosine":
         start, decay = warmup, length - warmup
-        fall = ramp(0, jnp.maximum(decay - 1, 0), learning_rate, final, "cosine")
+        fall = interpolate(0, jnp.maximum(decay - 1, 0), learning_rate, final, "cosine")
     else:
         decay = truncate(length * wsd_decay_steps_fraction)
         start = jnp.maximum(length - decay, warmup)
-        fall = ramp(0, jnp.maximum(decay - 1, 0), learning_rate, final, wsd_decay_style)
+        fall = interpolate(0, jnp.maximum(decay - 1, 0), learning_rate, final, wsd_decay_style)
         if wsd_decay_style == "cosine":
             fall = _to_and_fro(fall, jnp.maximum(decay - 1, 1))
     warm = linear_warmup(warmup, "zero")

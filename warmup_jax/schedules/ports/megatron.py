@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import cooldown, cosine_decay, inverse_sqrt_decay, linear_decay
-from warmup_jax.schedules.ports.parts import ramp, switch
+from warmup_jax.schedules.ports.parts import interpolate, switch
 
 WSD_STYLES = {"linear": "linear", "cosine": "cosine", "exponential": "exponential", "minus_sqrt": "sqrt"}
 DECAY_STYLES = ("constant", "linear", "cosine", "inverse-square-root", "WSD")
@@ -37,7 +37,7 @@ def get_lr(
     """
     if lr_decay_style not in DECAY_STYLES:
         raise registry.unknown("lr_decay_style", lr_decay_style, DECAY_STYLES)
-    warm = ramp(0, lr_warmup_steps, init_lr, max_lr)
+    warm = interpolate(0, lr_warmup_steps, init_lr, max_lr)
     # Update W itself still belongs to the warmup, even if a decay has begun earlier.
     begin = jnp.where(jnp.asarray(lr_warmup_steps) > 0, lr_warmup_steps + 1, 0)
     if lr_decay_style == "constant":
@@ -69,4 +69,4 @@ def get_wd(start_wd: Number, end_wd: Number, wd_incr_steps: Number, wd_incr_styl
         raise registry.unknown("wd_incr_style", wd_incr_style, WD_STYLES)
     if wd_incr_style == "constant":
         return lambda t: end_wd + 0.0 * jnp.asarray(t)
-    return ramp(0, wd_incr_steps, start_wd, end_wd, wd_incr_style)
+    return interpolate(0, wd_incr_steps, start_wd, end_wd, wd_incr_style)

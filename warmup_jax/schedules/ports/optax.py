@@ -16,7 +16,7 @@ from warmup_jax.numerics import Number, Schedule, array_module
 from warmup_jax.numerics import power as power_of
 from warmup_jax.schedules.composition import delay, join
 from warmup_jax.schedules.decays import SHAPES, geometric_decay
-from warmup_jax.schedules.ports.parts import ramp, span, switch, truncate
+from warmup_jax.schedules.ports.parts import interpolate, span, switch, truncate
 
 
 def polynomial_schedule(
@@ -39,7 +39,7 @@ def linear_schedule(
     >>> [round(float(linear_schedule(0.0, 0.1, 4)(t)), 3) for t in (0, 2, 4)]
     [0.0, 0.05, 0.1]
     """
-    return ramp(transition_begin, transition_begin + transition_steps, init_value, end_value)
+    return interpolate(transition_begin, transition_begin + transition_steps, init_value, end_value)
 
 
 def cosine_decay_schedule(
@@ -60,7 +60,7 @@ def warmup_constant_schedule(init_value: Number, peak_value: Number, warmup_step
     >>> [round(float(warmup_constant_schedule(0.0, 0.1, 4)(t)), 3) for t in (0, 2, 4)]
     [0.0, 0.05, 0.1]
     """
-    return ramp(0, warmup_steps, init_value, peak_value)
+    return interpolate(0, warmup_steps, init_value, peak_value)
 
 
 def warmup_cosine_decay_schedule(
@@ -78,7 +78,7 @@ def warmup_cosine_decay_schedule(
     """
     progress = span(0, decay_steps - warmup_steps)
     fall = lambda t: end_value + (peak_value - end_value) * power_of(SHAPES["cosine"](progress(t), None), exponent)
-    return join(ramp(0, warmup_steps, init_value, peak_value), fall, warmup_steps)
+    return join(interpolate(0, warmup_steps, init_value, peak_value), fall, warmup_steps)
 
 
 def exponential_decay(
@@ -126,7 +126,7 @@ def warmup_exponential_decay_schedule(
     [0.0, 0.1, 0.05]
     """
     decay = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
-    return join(ramp(0, warmup_steps, init_value, peak_value), decay, warmup_steps)
+    return join(interpolate(0, warmup_steps, init_value, peak_value), decay, warmup_steps)
 
 
 def cosine_onecycle_schedule(
@@ -143,8 +143,8 @@ def cosine_onecycle_schedule(
     """
     peak, low = truncate(pct_start * transition_steps), peak_value / div_factor
     return switch(
-        ramp(0, peak, low, peak_value, "cosine"),
-        ramp(peak, transition_steps, peak_value, low / final_div_factor, "cosine"),
+        interpolate(0, peak, low, peak_value, "cosine"),
+        interpolate(peak, transition_steps, peak_value, low / final_div_factor, "cosine"),
         peak,
     )
 
@@ -164,8 +164,10 @@ def linear_onecycle_schedule(
     """
     peak, back = truncate(pct_start * transition_steps), truncate(pct_final * transition_steps)
     low = peak_value / div_factor
-    fall = switch(ramp(peak, back, peak_value, low), ramp(back, transition_steps, low, low / final_div_factor), back)
-    return switch(ramp(0, peak, low, peak_value), fall, peak)
+    fall = switch(
+        interpolate(peak, back, peak_value, low), interpolate(back, transition_steps, low, low / final_div_factor), back
+    )
+    return switch(interpolate(0, peak, low, peak_value), fall, peak)
 
 
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[Number]) -> Schedule:

@@ -68,7 +68,9 @@ def span(start: ArrayLike, stop: ArrayLike) -> Schedule:
     return progress
 
 
-def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, shape: str = "linear") -> Schedule:
+def interpolate(
+    start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, shape: str = "linear"
+) -> Schedule:
     """Interpolates between two values over a real interval, constant before and after it.
 
     Args:
@@ -82,7 +84,7 @@ def ramp(start: ArrayLike, stop: ArrayLike, first: ArrayLike, last: ArrayLike, s
       A schedule.
 
     Examples:
-      >>> [float(ramp(2, 4, 1.0, 3.0)(t)) for t in (0, 2, 3, 4, 9)]
+      >>> [float(interpolate(2, 4, 1.0, 3.0)(t)) for t in (0, 2, 3, 4, 9)]
       [1.0, 1.0, 2.0, 3.0, 3.0]
     """
     function = registry.lookup("shape", SHAPES, shape)

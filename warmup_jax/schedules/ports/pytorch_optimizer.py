@@ -14,7 +14,7 @@ from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, decay_progress, inverse_sqrt_decay
 from warmup_jax.schedules.factors import linear_warmup
-from warmup_jax.schedules.ports.parts import cosine_waves, ramp
+from warmup_jax.schedules.ports.parts import cosine_waves, interpolate
 
 COOLDOWN_TYPES = {"cosine": "cosine", "1-sqrt": "sqrt", "linear": "linear", "1-square": "square"}
 
@@ -28,7 +28,9 @@ def CosineScheduler(
     [0.0, 0.1, 0.05, 0.001]
     """
     return join(
-        ramp(0, warmup_steps, init_lr, max_lr), ramp(0, t_max - warmup_steps, max_lr, min_lr, "cosine"), warmup_steps
+        interpolate(0, warmup_steps, init_lr, max_lr),
+        interpolate(0, t_max - warmup_steps, max_lr, min_lr, "cosine"),
+        warmup_steps,
     )
 
 
@@ -40,7 +42,11 @@ def LinearScheduler(
     >>> [round(float(LinearScheduler(30, 0.1, 0.001, 0.0, 10)(t)), 3) for t in (0, 10, 20, 30)]
     [0.0, 0.1, 0.051, 0.001]
     """
-    return join(ramp(0, warmup_steps, init_lr, max_lr), ramp(0, t_max - warmup_steps, max_lr, min_lr), warmup_steps)
+    return join(
+        interpolate(0, warmup_steps, init_lr, max_lr),
+        interpolate(0, t_max - warmup_steps, max_lr, min_lr),
+        warmup_steps,
+    )
 
 
 def get_wsd_schedule(

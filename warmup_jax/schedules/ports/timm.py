@@ -16,7 +16,7 @@ from warmup_jax import registry
 from warmup_jax.numerics import Number, Numbers, Schedule
 from warmup_jax.numerics import power as power_of
 from warmup_jax.schedules.decays import SHAPES, geometric_decay, inverse_sqrt_decay, multistep_decay
-from warmup_jax.schedules.ports.parts import cycles, ramp, span, switch
+from warmup_jax.schedules.ports.parts import cycles, interpolate, span, switch
 
 STABLE_FNS = ("constant", "rsqrt", "power")
 
@@ -31,7 +31,7 @@ def _warmed(
 ) -> Schedule:
     """Joins a line from `warmup_lr_init` to the target and the schedule, on a new clock if the warmup is a prefix."""
     after = switch(
-        ramp(0, warmup_t, warmup_lr_init, lr if target is None else target),
+        interpolate(0, warmup_t, warmup_lr_init, lr if target is None else target),
         lambda t: schedule(t - warmup_t if warmup_prefix else t),
         warmup_t,
     )

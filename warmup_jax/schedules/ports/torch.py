@@ -16,7 +16,7 @@ from warmup_jax.numerics import Number, Numbers, Schedule, ratio
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.decays import SHAPES, cosine_decay, geometric_decay, multistep_decay, polynomial_decay
 from warmup_jax.schedules.factors import constant_warmup
-from warmup_jax.schedules.ports.parts import cycles, ramp, switch, triangle
+from warmup_jax.schedules.ports.parts import cycles, interpolate, switch, triangle
 
 ANNEAL_STRATEGIES = {"cos": "cosine", "linear": "linear"}
 MODES = ("triangular", "triangular2", "exp_range")
@@ -28,7 +28,7 @@ def LinearLR(lr: Number, start_factor: Number = 1.0 / 3, end_factor: Number = 1.
     >>> [round(float(LinearLR(0.3, total_iters=4)(t)), 3) for t in (0, 2, 4)]
     [0.1, 0.2, 0.3]
     """
-    return ramp(0, total_iters, lr * start_factor, lr * end_factor)
+    return interpolate(0, total_iters, lr * start_factor, lr * end_factor)
 
 
 def ConstantLR(lr: Number, factor: Number = 1.0 / 3, total_iters: Number = 5) -> Schedule:
@@ -137,11 +137,11 @@ def _one_cycle(
     """Interpolates from start to middle, then to the end; with three phases back through `turned` before the end."""
     shape = registry.lookup("anneal_strategy", ANNEAL_STRATEGIES, anneal_strategy)
     peak, last = pct_start * total_steps - 1, total_steps - 1
-    rise = ramp(0, peak, start, middle, shape)
+    rise = interpolate(0, peak, start, middle, shape)
     if not three_phase:
-        return switch(rise, ramp(peak, last, middle, end, shape), peak)
+        return switch(rise, interpolate(peak, last, middle, end, shape), peak)
     turn = 2 * pct_start * total_steps - 2
-    rest = switch(ramp(peak, turn, middle, turned, shape), ramp(turn, last, turned, end, shape), turn)
+    rest = switch(interpolate(peak, turn, middle, turned, shape), interpolate(turn, last, turned, end, shape), turn)
     return switch(rise, rest, peak)
 
 

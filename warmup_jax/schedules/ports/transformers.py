@@ -20,7 +20,7 @@ from warmup_jax.schedules.decays import (
     polynomial_decay,
 )
 from warmup_jax.schedules.factors import cosine_warmup, linear_warmup, sqrt_complement_warmup
-from warmup_jax.schedules.ports.parts import cosine_waves, ramp
+from warmup_jax.schedules.ports.parts import cosine_waves, interpolate
 
 WARMUP_TYPES = {"linear": linear_warmup, "cosine": cosine_warmup, "1-sqrt": sqrt_complement_warmup}
 DECAY_TYPES = {"linear": "linear", "cosine": "cosine", "1-sqrt": "sqrt"}
@@ -164,7 +164,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
     if warmup_lr_rate is None:
         warm = linear_warmup(num_warmup_steps)
     else:
-        warm = ramp(0, jnp.maximum(num_warmup_steps - 1, 1), warmup_lr_rate, 1.0)
+        warm = interpolate(0, jnp.maximum(num_warmup_steps - 1, 1), warmup_lr_rate, 1.0)
     decay = cosine_waves(-1, jnp.maximum(num_training_steps - num_warmup_steps, 1) - 1, num_cycles)
     factor = join(warm, lambda t: decay(t) * (1 - least) + least, num_warmup_steps)
     return lambda t: lr * factor(t)
