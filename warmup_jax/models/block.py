@@ -29,7 +29,7 @@ BEFORE = ("pre", "peri")  # placements that normalise the input of a branch
 
 
 class Context(NamedTuple):
-    """What all blocks of a stack take in addition to the stream.
+    """The inputs that all blocks of a stack take besides the stream.
 
     mask_BxTxT: for self-attention; None: causal.
     rotation: of the positions, or None.
@@ -43,7 +43,7 @@ class Context(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What decoding keeps of an encoder's output for one block: its keys and values, and the mask [B, 1, S]."""
+    """The encoder's output as decoding keeps it for one block: its keys and values, and the mask [B, 1, S]."""
 
     cache: Cache
     mask_Bx1xS: jax.Array

@@ -25,7 +25,7 @@ PARAMETRISATIONS = ("standard", "mup")
 
 @dataclass(frozen=True, kw_only=True)
 class FCNConfig:
-    """What a fully connected network is made of.
+    """The arguments of a fully connected network.
 
     Args:
       depth: layers with weights, the output layer included; from 2.

@@ -17,7 +17,7 @@ Capture = Callable[[str, jax.Array], None]
 
 
 class Intermediates(NamedTuple):
-    """What the layers of a model computed in one forward pass.
+    """The activations that the layers of a model computed in one forward pass.
 
     A layer is named as its parameters are, by the top-level child; blocks of one stack are encoder_0, encoder_1, ...
 

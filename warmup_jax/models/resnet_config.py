@@ -12,7 +12,7 @@ BOTTLENECK_DEPTHS = (50, 101, 152)
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig:
-    """What a residual network is made of.
+    """The arguments of a residual network.
 
     Args:
       form: "cifar" (three stages of 16, 32, 64 channels, basic blocks) or "imagenet" (four stages of 64 to 512

@@ -23,7 +23,7 @@ FLAGS = ("bias", "tied", "scale_embedding", "qk_norm", "scan_layers", "remat")
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """What every Transformer is made of.
+    """The arguments that all Transformers share.
 
     Args:
       width: D, of the residual stream.

@@ -1,5 +1,7 @@
 """Published learning rates, whole: warmup, decay and their numbers."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -314,7 +316,7 @@ def gpt(peak_lr: ArrayLike, warmup_steps: ArrayLike, num_steps: ArrayLike, end_f
     )
 
 
-RECIPES = {
+RECIPES: dict[str, Callable[..., Schedule]] = {
     "noam": noam,
     "goyal": goyal,
     "resnet110": resnet110,
