@@ -1,6 +1,6 @@
 """Every port under every transformation: jitted, mapped over its peak and its warmup, differentiated."""
 
-import doctest
+import functools
 import importlib
 import inspect
 import math
@@ -306,39 +306,50 @@ def test_every_public_function_is_a_port_with_toy_arguments():
         assert module.name == "parts" or public == {name for name in PORTS if name.split(".")[0] == module.name}
 
 
-@pytest.mark.parametrize("module", [module.name for module in pkgutil.iter_modules(ports.__path__)])
-def test_the_examples_run(module):
-    results = doctest.testmod(importlib.import_module(f"{ports.__name__}.{module}"))
-    assert results.attempted > 0 and results.failed == 0
+def lanes(name):
+    """Four values for each of a port's peak and warmup, {argument: values}."""
+    toy = TOYS[name]
+    values = {
+        toy.peak: [toy.args.get(toy.peak, 0.0) * share for share in (1.0, 0.9, 0.95, 0.8)],
+        toy.warmup: [toy.first, 1, W, T - 1],
+    }
+    return {arg: values[arg] for arg in (toy.peak, toy.warmup) if arg}
+
+
+def everything(name, columns, at):
+    """Rates of a port at these times, and with the gradients mapped over the lanes."""
+
+    def total(*values):
+        rates = make(name, **dict(zip(columns, values)))(at) + 0.0 * at
+        return rates.sum(), rates
+
+    mapped = jax.vmap(jax.grad(total, range(len(columns)), has_aux=True)) if columns else lambda: ((), ())
+    return make(name)(at) + 0.0 * at, mapped(*columns.values())
+
+
+@functools.cache
+def compiled(library):
+    """`everything` of the ports of a library by name: one program, as compilations take most of the time."""
+    names = [name for name in PORTS if name.partition(".")[0] == library]
+    arguments = {
+        name: ({arg: jnp.array(values, dtype=float) for arg, values in lanes(name).items()}, times(name))
+        for name in names
+    }
+    return jax.jit(lambda arguments: {name: everything(name, *args) for name, args in arguments.items()})(arguments)
 
 
 @every_port
 def test_transformations(name):
     """Jitted equals eager, an array of times the single ones, mapped the looped; never negative, never NaN."""
-    toy, at, few = TOYS[name], times(name), np.array([0, 1, 7, -1])
-    args = [arg for arg in (toy.peak, toy.warmup) if arg]
-    lanes = {
-        toy.peak: [toy.args.get(toy.peak, 0.0) * share for share in (1.0, 0.9, 0.95, 0.8)],
-        toy.warmup: [toy.first, 1, W, T - 1],
-    }
-
-    def total(*values):
-        rates = make(name, **dict(zip(args, values)))(at) + 0.0 * at
-        return rates.sum(), rates
-
-    @jax.jit
-    def everything(columns, at):
-        jitted = make(name)(at) + 0.0 * at
-        return jitted, jax.vmap(jax.grad(total, range(len(args)), has_aux=True))(*columns) if columns else ((), ())
-
-    jitted, (slopes, mapped) = everything([jnp.array(lanes[arg], dtype=float) for arg in args], at)
+    at, few, columns = times(name), np.array([0, 1, 7, -1]), lanes(name)
+    jitted, (slopes, mapped) = compiled(name.partition(".")[0])[name]
     assert np.isfinite(jitted).all() and (jitted >= 0).all()
-    np.testing.assert_allclose([make(name)(t) for t in at[few]], jitted[few], rtol=2e-6, atol=2e-8)
-    for lane in (0, 3) if args else ():
-        single = make(name, **{arg: lanes[arg][lane] for arg in args})
-        np.testing.assert_allclose(
-            mapped[lane][few], [single(t) for t in at[few]], rtol=1e-5, atol=1e-7, err_msg=f"lane {lane} of {lanes}"
-        )
+    np.testing.assert_allclose(make(name)(at[few]) + 0.0 * at[few], jitted[few], rtol=2e-6, atol=2e-8)
+    np.testing.assert_allclose(make(name)(at[7]), jitted[7], rtol=2e-6, atol=2e-8)
+    for lane in (0, 3) if columns else ():
+        values = {arg: column[lane] for arg, column in columns.items()}
+        single = make(name, **values)(at[few]) + 0.0 * at[few]
+        np.testing.assert_allclose(mapped[lane][few], single, rtol=1e-5, atol=1e-7, err_msg=f"lane {lane}: {values}")
     assert all(np.isfinite(slope).all() for slope in slopes)
 
 

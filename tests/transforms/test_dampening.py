@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from recorded import vector
 
 from warmup_jax import schedules, transforms
 
@@ -27,7 +28,7 @@ def test_it_dampens_a_chain_that_it_does_not_know():
     np.testing.assert_allclose(got[:, 0], want, rtol=1e-6)
 
 
-def test_groups_are_those_of_pytorch_warmup(x64, vector):
+def test_groups_are_those_of_pytorch_warmup(x64):
     peer = vector("pytorch_warmup_linear_per_group_5_10")
     params = {"first": jnp.zeros(()), "second": jnp.zeros(())}
     factors = {"first": schedules.linear_warmup(5), "second": schedules.linear_warmup(10)}
@@ -36,7 +37,7 @@ def test_groups_are_those_of_pytorch_warmup(x64, vector):
     np.testing.assert_allclose(got, peer["values"], rtol=1e-12)
 
 
-def test_a_scheduler_that_waits_for_the_warmup_is_that_of_pytorch_warmup(x64, vector):
+def test_a_scheduler_that_waits_for_the_warmup_is_that_of_pytorch_warmup(x64):
     peer = vector("pytorch_warmup_linear10_then_cosine20")
     cosine = optax.cosine_decay_schedule(0.1, 20)
     tx = optax.chain(
@@ -47,7 +48,7 @@ def test_a_scheduler_that_waits_for_the_warmup_is_that_of_pytorch_warmup(x64, ve
     np.testing.assert_allclose(got[:, 0], peer["values"][:30], rtol=1e-12, atol=1e-15)
 
 
-def test_constant_factors_are_the_layerwise_scales_of_timm(x64, vector):
+def test_constant_factors_are_the_layerwise_scales_of_timm(x64):
     """timm starts its cosine at update 0 and so falls at the hand-over; its warmup factor is t / W."""
     peer = vector("timm_cosine_layerwise_lr_scale")
     cosine = optax.cosine_decay_schedule(0.1, 20)
@@ -58,7 +59,7 @@ def test_constant_factors_are_the_layerwise_scales_of_timm(x64, vector):
     np.testing.assert_allclose(got, peer["values"], rtol=1e-12, atol=1e-15)
 
 
-def test_warmup_in_front_of_a_plateau_rule_is_that_of_timm(x64, vector):
+def test_warmup_in_front_of_a_plateau_rule_is_that_of_timm(x64):
     """timm's plateau rule sleeps during the warmup, and its patience lets one more epoch pass than optax's.
 
     Hence `conditionally_transform` and `patience + 1`. The metric of epoch k is known to update k + 1.
