@@ -1,18 +1,33 @@
-"""What the tests share: one cache, running the program as a user does, and small data sets."""
+"""What the tests share: one cache, running programs as a user does, and small data sets."""
 
 import os
-import subprocess
+import platform
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# Nothing that is tested depends on how far LLVM optimises, which would take most of the time. With the variable at 0
-# the tests compile as training does.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+
+def share_compiled_programs():
+    """Makes all tests, the processes that they start and later sessions compile each program once.
+
+    Most of a first session is compilation. `pytest --cache-clear` forgets the programs.
+    """
+    folder = ROOT / ".pytest_cache" / "d" / "compiled" / platform.node()  # another machine's may not run on this one
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # Nothing that is tested depends on how far LLVM optimises, which would take most of the time. With the variable at
+    # 0 the tests compile as training does.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+share_compiled_programs()  # before anything imports JAX
+
+from commands import Forks  # noqa: E402
 from toysets import (  # noqa: E402, F401
     array_cache,
     assert_same_set,
@@ -29,7 +44,7 @@ from toysets import (  # noqa: E402, F401
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
-    """One cache of compiled programs for all tests and the processes that they start."""
+    """The user's cache folder, for the arrays of data sets: a new one."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     return folder
@@ -44,15 +59,16 @@ def one_device():
 
 
 @pytest.fixture(scope="session")
-def train():
+def forked():
+    """Runs `python ARGUMENTS` in a fork of a process that has imported the training code."""
+    with Forks() as run:
+        yield run
+
+
+@pytest.fixture(scope="session")
+def train(forked):
     """Runs `python train.py` with the given arguments; returns the finished process."""
-
-    def run(*args):
-        return subprocess.run(
-            [sys.executable, "train.py", *map(str, args)], cwd=ROOT, text=True, capture_output=True, timeout=300
-        )
-
-    return run
+    return lambda *arguments, **environment: forked("train.py", *arguments, **environment)
 
 
 @pytest.fixture

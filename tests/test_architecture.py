@@ -1,17 +1,15 @@
-"""Imports go down the levels of the design, and the library part stays light."""
+"""Imports go down the levels of docs/development.md, the library part stays light, and the code keeps its rules."""
 
 import ast
-import subprocess
-import sys
-from pathlib import Path
+import re
 
 import pytest
+from commands import ROOT, python
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "warmup_jax"
 # The packages by level, from the lowest. An import goes to the same package or to a lower level.
 LEVELS = (
-    ("registry", "losses"),
+    ("registry", "numerics", "losses"),
     ("runtime", "schedules", "models", "data", "diagnostics", "workdir"),
     ("transforms",),
     ("optimizers",),
@@ -79,5 +77,48 @@ def test_configs_import_ml_collections_and_what_they_share():
 )
 def test_import_is_light(module, heavy):
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
+    answer = python("-c", code)
+    assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_models_know_no_platform_but_in_their_operations():
+    for path in (PACKAGE / "models").rglob("*.py"):
+        assert "ops" in path.parts or "default_backend" not in path.read_text(), path
+
+
+def test_the_resnet_is_short():
+    assert len((PACKAGE / "models" / "resnet.py").read_text().splitlines()) <= 150
+
+
+def test_no_pragma_without_a_reason():
+    """A pragma names what it silences and why: `type: ignore[assignment]  # reason`, or a comment above `fmt: off`."""
+    reasoned = r"# (type: ignore\[[\w, -]+\]|noqa: [A-Z0-9, ]+) +# \w+"
+    for path in [*files(), *(ROOT / "configs").glob("*.py"), *(ROOT / "examples").glob("*.py"), ROOT / "train.py"]:
+        lines = path.read_text().splitlines()
+        for above, line in zip(["", *lines], lines):
+            assert "fmt: skip" not in line, f"{path}: {line}"
+            assert not re.search(r"# fmt: ?off", line) or above.lstrip().startswith("# "), f"{path}: {line}"
+            if re.search(r"# (type: ?ignore|noqa)", line):
+                assert re.search(reasoned, line), f"{path}: {line}"
+
+
+def unannotated(path):
+    """Names of the public functions and methods of a file that lack the type of an argument or of what they return."""
+
+    def within(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+                yield from within(child, f"{prefix}{child.name}.")
+            if isinstance(child, ast.FunctionDef) and (not child.name.startswith("_") or child.name == "__init__"):
+                args = child.args
+                named = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+                named = [arg for arg in named if arg is not None and arg.arg not in ("self", "cls")]
+                returns = child.returns is not None or child.name == "__init__"
+                if not returns or any(arg.annotation is None for arg in named):
+                    yield f"{path.relative_to(ROOT)}: {prefix}{child.name}"
+
+    return list(within(ast.parse(path.read_text()), ""))
+
+
+def test_public_functions_are_annotated():
+    assert [name for path in files() for name in unannotated(path)] == []

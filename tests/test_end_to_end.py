@@ -3,15 +3,13 @@
 import importlib.util
 import math
 import re
-import subprocess
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import ROOT, python
 
-ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
 import end_to_end  # noqa: E402
@@ -20,9 +18,7 @@ NAN = math.nan
 
 
 def run(*args):
-    return subprocess.run(
-        [sys.executable, "benchmarks/end_to_end.py", *args], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    return python("benchmarks/end_to_end.py", *args)
 
 
 def row(output, title):
@@ -87,15 +83,15 @@ def test_a_target_that_is_not_reached_is_a_result():
 
 @pytest.mark.parametrize("name", end_to_end.TASKS)
 def test_a_task_is_its_config_with_the_rate_that_the_peer_takes(name):
-    from warmup_jax.training import schema as configuration
+    from warmup_jax.training import build, schema
 
     task = end_to_end.TASKS[name]
     options = Namespace(task=name, smoke=False, steps=30, eval_every=10, warmup_steps=7, data_dir="/somewhere")
     config = end_to_end.configure(options, "stream")
-    configuration.validate(config)
+    schema.validate(config)
     assert config["dataset"]["residency"] == "stream" and config["dataset"]["data_dir"] == "/somewhere"
-    knobs = configuration.run_knobs(config, num_steps=30, train_size=1000)
-    ours = configuration.learning_rate(config, knobs)
+    knobs = build.knobs(config, num_steps=30, train_size=1000)
+    ours = build.learning_rate(config, knobs)
     np.testing.assert_allclose(
         [end_to_end.learning_rate(config, t) for t in range(30)],
         [float(ours(t)) for t in range(30)],
@@ -125,6 +121,7 @@ def test_a_mistake_is_one_line(arg, message, monkeypatch, capsys):
     assert ended.value.code == 2 and line.startswith("error: ") and message in line
 
 
+@pytest.mark.slow
 def test_missing_data_are_one_line(tmp_path):
     done = run("--smoke", "--task=cifar10", f"--data_dir={tmp_path}")
     (line,) = done.stderr.splitlines()
@@ -132,6 +129,7 @@ def test_missing_data_are_one_line(tmp_path):
     assert line.startswith("error: ") and "cifar10" in line and str(tmp_path) in line
 
 
+@pytest.mark.slow
 def test_a_tiny_run_to_a_target_that_is_always_reached():
     done = run("--smoke", "--target=1", "--markdown")
     assert done.returncode == 0, done.stderr
@@ -150,6 +148,7 @@ def test_a_tiny_run_to_a_target_that_is_always_reached():
     assert row(done.stdout, "goal")[0] == "< 5%"
 
 
+@pytest.mark.slow
 def test_a_tiny_run_to_a_target_out_of_reach():
     done = run("--smoke", "--task=numbers", "--residency=stream", "--target=0.001")
     assert done.returncode == 0, done.stderr

@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
+from commands import ROOT
 
-from warmup_jax.workdir import logs
+from warmup_jax.workdir import json_files
 
-ROOT = Path(__file__).parent.parent
 CONFIG = "--config=configs/resnet_warmup.py"
 TRANSLATE = "--config=configs/transformer_warmup.py"
 
@@ -76,14 +74,12 @@ def test_a_mistake_is_one_line_and_status_2(train, tmp_path, args, named):
 
 
 def test_a_dataset_that_is_not_on_disk_says_at_once_what_to_do(train, tmp_path):
-    begin = time.monotonic()
     answer = train(
         CONFIG + ":cifar10", f"--config.dataset.data_dir={tmp_path / 'nothing'}", f"--workdir={tmp_path / 'run'}"
     )
     assert answer.returncode == 2 and answer.stderr.count("\n") == 1
     assert str(tmp_path / "nothing") in answer.stderr
     assert "python -m warmup_jax.data prepare cifar10" in answer.stderr
-    assert time.monotonic() - begin < 30
 
 
 def test_a_workdir_that_cannot_be_written_is_named(train, tmp_path):
@@ -92,24 +88,12 @@ def test_a_workdir_that_cannot_be_written_is_named(train, tmp_path):
     assert answer.returncode == 2 and str(tmp_path / "file") in answer.stderr
 
 
-def test_none_unsets_a_value_and_another_unit_takes_its_place(train, tmp_path):
-    answer = train(
-        CONFIG + ":smoke",
-        "--config.sweep.warmup_steps=None",
-        "--config.warmup_epochs=0.1",
-        "--config.model.width=0.25",
-        f"--workdir={tmp_path / 'run'}",
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "run" in answer.stdout
-
-
-def test_arguments_of_components_are_given_on_the_command_line(train, tmp_path):
+def test_the_command_line_gives_arguments_of_components_and_another_unit_in_place_of_one_unset(train, tmp_path):
     answer = train(
         CONFIG + ":smoke",
         "--config.model.width=0.25",
         "--config.sweep.warmup_steps=None",
-        "--config.warmup_steps=0",
+        "--config.warmup_epochs=0.0",
         "--config.optimizer_args.momentum=0",
         "--config.transforms=('warmup_until',)",
         "--config.transforms_args.warmup_until.metric=error",
@@ -121,7 +105,7 @@ def test_arguments_of_components_are_given_on_the_command_line(train, tmp_path):
         f"--workdir={tmp_path / 'run'}",
     )
     assert answer.returncode == 0, answer.stderr
-    rates = [line.get("opt/learning_rate") for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")]
+    rates = [line.get("opt/learning_rate") for line in json_files.read_lines(tmp_path / "run" / "metrics.jsonl")]
     assert [rate for rate in rates if rate is not None] == [0.5] * 4
 
 
@@ -132,6 +116,7 @@ def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):
             ROOT / "train.py",
             f"--config={ROOT}/configs/resnet_warmup.py:smoke",
             "--config.model.width=0.25",
+            "--config.batch_size=32",  # as in test_experiment.py, which compiles the same programs
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -51,7 +51,10 @@ def shapes(model, inputs):
     """({layer: shape} of the outputs, of the ReLUs), traced alone; the names of outputs are those of parameters."""
     params, stats = jax.eval_shape(model.init, jax.random.key(0))
     seen = jax.eval_shape(lambda *a: model.observe(*a, train=False), params, stats, inputs)
-    assert set(seen.outputs) <= set(jax.eval_shape(lambda tree: each_layer(list, tree), params)) and not seen.masks.keys() - seen.outputs.keys()
+    assert (
+        set(seen.outputs) <= set(jax.eval_shape(lambda tree: each_layer(list, tree), params))
+        and not seen.masks.keys() - seen.outputs.keys()
+    )
     return [{layer: leaf.shape for layer, leaf in tree.items()} for tree in (seen.outputs, seen.relus)]
 
 

@@ -78,16 +78,26 @@ def stacked(count):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[batch(step) for step in range(count)])
 
 
-def chunk(knobs_R, states, first, length, batches=None):
-    batches = batches if batches is not None else jax.tree.map(lambda x: x[first : first + length], stacked(8))
-    return jax.jit(partial(train_step.train_chunk, PROGRAM))(
-        knobs_R, states, {}, batches, np.arange(first, first + length, dtype=np.int32), jax.random.key(9), {}
+CHUNK = jax.jit(partial(train_step.train_chunk, PROGRAM))
+INIT = jax.jit(jax.vmap(partial(train_step.init_state, PROGRAM)))
+
+
+def inputs(knobs_R, first, batches):
+    """The inputs of a chunk of updates on these batches, after the `first`."""
+    steps = np.arange(first, first + len(batches["labels"]), dtype=np.int32)
+    return train_step.ChunkInputs(
+        knobs=knobs_R, feedback={}, arrays={}, batches=batches, steps=steps, key=jax.random.key(9)
     )
+
+
+def chunk(knobs_R, states, first, length):
+    batches = jax.tree.map(lambda x: x[first : first + length], stacked(8))
+    return CHUNK(states, inputs(knobs_R, first, batches))
 
 
 def start(*runs):
     stack = sweep.stack(list(runs))
-    return stack, jax.vmap(partial(train_step.init_state, PROGRAM))(stack)
+    return stack, INIT(stack)
 
 
 def assert_equal(got, want, **tolerance):
@@ -99,11 +109,11 @@ def test_two_updates_by_hand():
     kernel, velocity = np.asarray(state.params["head"]["kernel"][0], np.float64), 0.0
     bias, bias_velocity = np.zeros(CLASSES), 0.0
     for step in range(2):
-        inputs, labels = (np.asarray(x) for x in batch(step).values())
-        logits = inputs @ kernel + bias
+        examples, labels = (np.asarray(x) for x in batch(step).values())
+        logits = examples @ kernel + bias
         probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         targets = 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
-        gradient = inputs.T @ (probs - targets) / BATCH
+        gradient = examples.T @ (probs - targets) / BATCH
         bias_gradient = (probs - targets).mean(0)
         state, metrics = train_step.train_step(PROGRAM, run, state, batch(step), {})
         rate = 0.5 * (step + 1) / 4
@@ -197,13 +207,5 @@ def test_every_knob_value_runs_the_same_program():
     for one in (knobs(), knobs(0.1, 0), knobs(7.0, 100, 5, 0.2)):
         runs, states = start(one)
         for step in range(3):
-            states, _ = compiled(
-                runs,
-                states,
-                {},
-                jax.tree.map(lambda x: x[:1], stacked(1)),
-                np.array([step], np.int32),
-                jax.random.key(0),
-                {},
-            )
+            states, _ = compiled(states, inputs(runs, step, jax.tree.map(lambda x: x[:1], stacked(1))))
     assert count == 1

@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from commands import ROOT
 
 from warmup_jax.runtime import process
 
-ROOT = Path(__file__).parent.parent
 HUGE_PAGES = process.HUGE_PAGES["GLIBC_TUNABLES"]
-glibc_only = pytest.mark.skipif(not process.glibc(), reason="it is a setting of glibc")
 
 
 def python(code, *flags, **environment):
@@ -80,7 +78,7 @@ def test_a_program_that_cannot_be_started_again_goes_on(system, monkeypatch):
 
 RESTARTED = """
 import json, os, sys
-from warmup_jax import process
+from warmup_jax.runtime import process
 process.restart_with_huge_pages()
 print(json.dumps([os.environ.get("GLIBC_TUNABLES"), sys.argv[1:], sys.flags.optimize]))
 """
@@ -95,30 +93,13 @@ def test_a_program_whose_memory_the_user_has_tuned_does_not_start_again():
     assert python(RESTARTED, GLIBC_TUNABLES="") == ["", ["an argument"], 0]
 
 
-@glibc_only
-@pytest.mark.parametrize(
-    "variable, kept", [("WHATEVER", True), ("MALLOC_TRIM_THRESHOLD_", False), ("GLIBC_TUNABLES", False)]
-)
+@pytest.mark.skipif(not process.glibc(), reason="it is a setting of glibc")
+@pytest.mark.parametrize("variable, kept", [("WHATEVER", True), ("GLIBC_TUNABLES", False)])
 def test_freed_memory_is_kept_unless_the_user_has_tuned_it(variable, kept):
     """A block of 64 MiB has 16,384 pages, each of which the system hands out anew, or none."""
     code = (
-        "import resource; from warmup_jax import process; process.keep_freed_memory(); b'x' * int(2**26)\n"
+        "import resource; from warmup_jax.runtime import process; process.keep_freed_memory(); b'x' * int(2**26)\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "before = faults(); b'x' * int(2**26); print(faults() - before)"
     )
     assert (python(code, **{variable: ""}) < 1000) == kept
-
-
-@glibc_only
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell what a process holds")
-@pytest.mark.parametrize("returned", [True, False])
-def test_memory_is_returned_after_a_compilation(returned):
-    """Small blocks of 200 MB, free, below one that is not."""
-    code = (
-        "import jax, json, sys; from pathlib import Path; from warmup_jax import process\n"
-        "if %r: [process.return_memory_of_compilations() for _ in range(2)]\n"
-        "pages = lambda: int(Path('/proc/self/statm').read_text().split()[1])\n"
-        "jax.numpy.zeros(3); blocks = [b'x' * (4000 + i %% 7) for i in range(50_000)]; last = blocks[-1]\n"
-        "del blocks; before = pages(); jax.jit(lambda x: x + 1)(1.0); print(4096 * (before - pages()))" % returned
-    )
-    assert (python(code) > 100e6) == returned

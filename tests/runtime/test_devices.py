@@ -1,75 +1,75 @@
 """Runs of a sweep over several devices: virtual ones of a CPU, in processes of their own."""
 
-import doctest
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 import pytest
 
 from warmup_jax.runtime import devices
-from warmup_jax.workdir import logs
-
-ROOT = Path(__file__).parent.parent
+from warmup_jax.workdir import json_files
 
 
-def python(count, *arguments, **variables):
+@pytest.fixture(scope="module")
+def on_devices(forked):
     """Runs Python with so many devices, None: as many as the program chooses; returns the finished process."""
-    flags = {} if count is None else {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
-    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        env=environment | flags | variables,
-    )
+
+    def run(count, *arguments, **variables):
+        flags = "" if count is None else f"--xla_force_host_platform_device_count={count}"
+        return forked(*arguments, JAX_PLATFORMS="cpu", XLA_FLAGS=flags, **variables)
+
+    return run
 
 
-def train(workdir, count, *flags, program=("train.py",)):
-    """A small sweep on so many devices."""
-    return python(
-        count,
-        *program,
-        "--config=configs/phase_diagram.py:smoke",
-        f"--workdir={workdir}",
-        "--config.sweep.peak_lr=(0.001,1e30,0.002)",
-        "--config.sweep.seeds=1",
-        *flags,
-    )
+@pytest.fixture(scope="module")
+def train(on_devices):
+    """Trains a small sweep on so many devices."""
+
+    def run(workdir, count, *flags, program=("train.py",)):
+        return on_devices(
+            count,
+            *program,
+            "--config=configs/phase_diagram.py:smoke",
+            f"--workdir={workdir}",
+            "--config.sweep.peak_lr=(0.001,1e30,0.002)",
+            "--config.sweep.seeds=1",
+            *flags,
+        )
+
+    return run
 
 
-def train_one(workdir, count):
-    """One run of a small ResNet, whose batches the devices share as those of accelerators do; says what it compiles."""
-    return python(
-        count,
-        "-c",
-        COUNTED + SHARING_TOO + PROGRAM,
-        f"--workdir={workdir}",
-        "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
-        "--config.sweep.warmup_steps=(2,)",
-        "--config.batch_size=64",
-        "--config.model.width=0.5",
-        "--config.diagnostics.sharpness.examples=64",
-        "--config.diagnostics.sharpness.iterations=1",
-        NPROC="8",
-    )  # XLA's threads: more than can wait for the sums of other devices
+@pytest.fixture(scope="module")
+def train_one(on_devices):
+    """Trains one small ResNet, whose batches the devices share as those of accelerators do; says what it compiles."""
+
+    def run(workdir, count):
+        return on_devices(
+            count,
+            "-c",
+            COUNTED + SHARING_TOO + PROGRAM,
+            f"--workdir={workdir}",
+            "--config=configs/resnet_warmup.py:smoke,diagnose=sharpness",
+            "--config.sweep.warmup_steps=(2,)",
+            "--config.batch_size=64",
+            "--config.model.width=0.5",
+            "--config.diagnostics.sharpness.examples=64",
+            "--config.diagnostics.sharpness.iterations=1",
+            NPROC="8",
+        )  # XLA's threads: more than can wait for the sums of other devices
+
+    return run
 
 
 COUNTED = """
 import jax
-from warmup_jax import process
+from warmup_jax.runtime import process
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, *args, fun_name=None, **kwargs: event == process.COMPILED and print("compiled", fun_name))
 """
 SHARING_TOO = """
-from warmup_jax import job
-job.SHARING = ("cpu",)
+from warmup_jax.runtime import defaults
+defaults.TABLE |= {name: row._replace(shares_batch=True) for name, row in defaults.TABLE.items()}
 """
 PROGRAM = """
 import runpy, sys
@@ -96,7 +96,7 @@ def broken_off(whole, workdir):
 def assert_same_log(folder, other):
     """The same lines, and the same numbers but for rounding."""
     key = lambda line: (line["run"], line["step"], sorted(line))
-    mine, others = (sorted(logs.read_lines(each / "metrics.jsonl"), key=key) for each in (folder, other))
+    mine, others = (sorted(json_files.read_lines(each / "metrics.jsonl"), key=key) for each in (folder, other))
     assert [key(line) for line in mine] == [key(line) for line in others]
     for one, two in zip(mine, others):
         for name, value in one.items():
@@ -104,89 +104,70 @@ def assert_same_log(folder, other):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(train, tmp_path_factory):
     """The sweep on one device."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     assert train(workdir, 1).returncode == 0
     return workdir
 
 
-def test_examples_in_docstrings():
-    result = doctest.testmod(devices)
-    assert result.attempted and not result.failed
-
-
-def test_programs_run_side_by_side_and_in_order():
-    meeting, threads, taken = threading.Barrier(3, timeout=60), set(), []
-
-    def items():
-        for item in range(7):
-            taken.append(threading.get_ident())
-            yield item
-
-    def square(item):
-        if item > 0:  # the first, which would be compiled now, is alone
-            meeting.wait()  # the others go on only if three of them have begun
-            threads.add(threading.get_ident())
-        return item**2
-
-    assert list(devices.side_by_side(square, items(), 3)) == [item**2 for item in range(7)]
-    assert len(threads) == 3 and threading.get_ident() not in threads and set(taken) == {threading.get_ident()}
-
-
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_items_are_taken_when_they_are_needed(at_once):
-    taken = []
-    items = (taken.append(item) or item for item in range(10))
-    for done, _ in enumerate(devices.side_by_side(abs, items, at_once)):
-        assert len(taken) <= done + at_once
-
-
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_an_error_of_one_program_is_the_callers(at_once):
-    with pytest.raises(ZeroDivisionError):
-        list(devices.side_by_side(lambda item: 1 / (3 - item), range(9), at_once))
-
-
 @pytest.mark.parametrize("runs, at_once, count", [(144, 32, 8), (5, 2, 2), (7, 32, 4), (1, 1, 1), (9, 4, 4), (3, 8, 2)])
 def test_lanes_fill_the_devices_and_stay_within_the_memory(runs, at_once, count):
-    lanes = devices.lanes(runs, at_once, count)
+    lanes = devices.lanes_per_group(runs, at_once, count)
     assert lanes % count == 0 and lanes <= at_once
     groups = -(-runs // lanes)
     assert groups * lanes - runs < count * groups, "no more idle lanes than the division by devices asks for"
 
 
-def test_a_sweep_on_four_devices_is_that_on_one(alone, tmp_path):
-    """Six runs in groups of four: two lanes train a run again, and are not logged."""
-    done = train(tmp_path / "four", 4, program=("-c", COUNTED + PROGRAM))
+@pytest.fixture(scope="module")
+def two(train, tmp_path_factory):
+    """The sweep on two devices with two lanes each: six runs in groups of four, where two lanes train a run again."""
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    done = train(workdir, 2, "--config.runs_at_once=4", program=("-c", COUNTED + PROGRAM))
     assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def assert_same_sweep(alone, workdir, done):
+    """A sweep in groups of four lanes is that on one device, by one program that was compiled before the states."""
     assert updates_compiled(done) == 1
     first_states = "compiled jit(<lambda>)"
     assert done.stdout.index("compiled jit(train_chunk)") < done.stdout.index(first_states), "both at once take memory"
-    assert logs.read_json(tmp_path / "four" / "environment.json")["devices"][3].startswith("cpu:3")
-    assert {path.name for path in (tmp_path / "four" / "checkpoints").iterdir()} == {"runs_0-3", "runs_4-5"}
-    assert_same_log(alone, tmp_path / "four")
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"runs_0-3", "runs_4-5"}
+    assert_same_log(alone, workdir)
     ends = [
-        [run["diverged_at"] for run in logs.read_json(folder / "summary.json")["runs"]]
-        for folder in (alone, tmp_path / "four")
+        [run["diverged_at"] for run in json_files.read_json(folder / "summary.json")["runs"]]
+        for folder in (alone, workdir)
     ]
     assert ends[0] == ends[1] and None in ends[0] and any(end is not None for end in ends[0])
 
 
-def test_lanes_that_share_a_device_resume_on_it(tmp_path):
-    """Two devices with two lanes each, broken off and gone on with."""
-    whole = tmp_path / "whole"
-    assert train(whole, 2, "--config.runs_at_once=4").returncode == 0
+def test_a_sweep_on_two_devices_is_that_on_one(alone, two):
+    assert_same_sweep(alone, *two)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_four_devices_is_that_on_one(train, alone, tmp_path):
+    done = train(tmp_path / "four", 4, program=("-c", COUNTED + PROGRAM))
+    assert done.returncode == 0, done.stderr
+    assert json_files.read_json(tmp_path / "four" / "environment.json")["devices"][3].startswith("cpu:3")
+    assert_same_sweep(alone, tmp_path / "four", done)
+
+
+def test_lanes_that_share_a_device_resume_on_it(train, two, tmp_path):
+    """Broken off and gone on with."""
+    whole, _ = two
     broken = broken_off(whole, tmp_path / "broken")
     done = train(broken, 2, "--config.runs_at_once=4")
     assert done.returncode == 0 and "passed over" in done.stdout, done.stderr
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-def test_each_core_is_a_device_where_one_run_leaves_cores_idle(alone, tmp_path):
+@pytest.mark.slow
+def test_each_core_is_a_device_where_one_run_leaves_cores_idle(train, alone, tmp_path):
     assert train(tmp_path / "run", None).returncode == 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert len(logs.read_json(tmp_path / "run" / "environment.json")["devices"]) == cores
+    assert len(json_files.read_json(tmp_path / "run" / "environment.json")["devices"]) == cores
     by_run = lambda folder: sorted(
         (folder / "metrics.jsonl").read_text().splitlines(),
         key=lambda line: (json.loads(line)["run"], json.loads(line)["step"]),
@@ -194,7 +175,8 @@ def test_each_core_is_a_device_where_one_run_leaves_cores_idle(alone, tmp_path):
     assert by_run(tmp_path / "run") == by_run(alone), "to the last bit"
 
 
-def test_another_number_of_devices_loses_nothing(alone):
+@pytest.mark.slow
+def test_another_number_of_devices_loses_nothing(train, alone):
     before = (alone / "metrics.jsonl").read_bytes()
     done = train(alone, 2)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
@@ -206,13 +188,14 @@ def test_another_number_of_devices_loses_nothing(alone):
 
 MESHES = """
 from configs import lm_warmup, phase_diagram, resnet_warmup
-from warmup_jax import job
+from warmup_jax.runtime import defaults
+from warmup_jax.training import program
 def mesh(config, **changes):
     config = config.get_config("smoke").to_dict() | {"sweep": {"warmup_steps": (1,)}} | changes
-    over = job.set_up(config).groups[0].plan.devices
+    over = program.set_up(config).groups[0].plan.mesh
     return None if over is None else dict(over.shape)
 print(mesh(resnet_warmup, batch_size=1024))
-job.SHARING = ("cpu",)
+defaults.TABLE |= {name: row._replace(shares_batch=True) for name, row in defaults.TABLE.items()}
 print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1027)],
       mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}),
       mesh(resnet_warmup, batch_size=1024, sweep={"warmup_steps": (0, 1, 2)}, runs_at_once=1),
@@ -220,8 +203,8 @@ print([mesh(resnet_warmup, batch_size=size) for size in (511, 512, 1024, 1026, 1
 """
 
 
-def test_devices_share_a_batch_that_they_can_divide_but_those_of_a_cpu_do_not():
-    done = python(4, "-c", MESHES)
+def test_devices_share_a_batch_that_they_can_divide_but_those_of_a_cpu_do_not(on_devices):
+    done = on_devices(4, "-c", MESHES)
     assert done.stdout.splitlines() == [
         "None",
         "[None, {'data': 4}, {'data': 4}, {'data': 3}, None]",
@@ -232,7 +215,7 @@ def test_devices_share_a_batch_that_they_can_divide_but_those_of_a_cpu_do_not():
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(train_one, tmp_path_factory):
     """One run on two devices that share its batches."""
     workdir = tmp_path_factory.mktemp("shared") / "run"
     done = train_one(workdir, 2)
@@ -241,7 +224,8 @@ def shared(tmp_path_factory):
     return workdir
 
 
-def test_a_run_on_devices_that_share_its_batches_is_that_on_one(shared, tmp_path):
+@pytest.mark.slow
+def test_a_run_on_devices_that_share_its_batches_is_that_on_one(train_one, shared, tmp_path):
     done = train_one(tmp_path / "one", 1)
     assert done.returncode == 0, done.stderr
     assert updates_compiled(done) == 1
@@ -251,7 +235,8 @@ def test_a_run_on_devices_that_share_its_batches_is_that_on_one(shared, tmp_path
     )
 
 
-def test_a_run_on_devices_that_share_its_batches_resumes(shared, tmp_path):
+@pytest.mark.slow
+def test_a_run_on_devices_that_share_its_batches_resumes(train_one, shared, tmp_path):
     """To the same numbers on as many devices, to rounding on one."""
     on_two, on_one = (broken_off(shared, tmp_path / name) for name in ("two", "one"))
     for workdir, count in ((on_two, 2), (on_one, 1)):

@@ -1,18 +1,13 @@
 """The log files: numbers, cutting back, atomic JSON."""
 
-import importlib
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import python
 
-from warmup_jax.workdir import logs
-
-ROOT = Path(__file__).parent.parent
+from warmup_jax.workdir import environment, json_files, logs, progress
 
 
 @pytest.mark.parametrize(
@@ -29,12 +24,12 @@ ROOT = Path(__file__).parent.parent
     ],
 )
 def test_numbers_are_json(value, text):
-    assert json.dumps(logs.json_number(value)) == text
+    assert json.dumps(json_files.json_number(value)) == text
 
 
 def test_numbers_lose_no_bit():
     for value in np.random.default_rng(0).normal(size=1000).astype(np.float32):
-        assert np.float32(logs.json_number(value)) == value
+        assert np.float32(json_files.json_number(value)) == value
 
 
 def test_lines_read_back(tmp_path):
@@ -42,7 +37,7 @@ def test_lines_read_back(tmp_path):
     log.write(1, 0, {"train/loss": np.float32("nan"), "opt/learning_rate": np.float32(0.5)})
     log.write(1, 1, {"train/loss": np.float32(-np.inf)})
     log.close()
-    one, other = logs.read_lines(tmp_path / "metrics.jsonl")
+    one, other = json_files.read_lines(tmp_path / "metrics.jsonl")
     assert one["step"] == 1 and one["run"] == 0 and one["opt/learning_rate"] == 0.5 and math.isnan(one["train/loss"])
     assert other == {"step": 1, "run": 1, "train/loss": -math.inf}
     assert list((tmp_path / "tensorboard" / "run_1").iterdir())
@@ -57,36 +52,36 @@ def test_a_log_is_cut_back_to_a_position(tmp_path):
     again = logs.MetricsLog(tmp_path, positions, 1)
     again.write(2, 0, {"a/b": 3.0})
     again.close()
-    assert [line["a/b"] for line in logs.read_lines(tmp_path / "metrics.jsonl")] == [1.0, 3.0]
+    assert [line["a/b"] for line in json_files.read_lines(tmp_path / "metrics.jsonl")] == [1.0, 3.0]
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
-    logs.write_json(tmp_path / "a.json", {"x": 1})
+    json_files.write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(TypeError):
-        logs.write_json(tmp_path / "a.json", {"x": object()})
-    assert logs.read_json(tmp_path / "a.json") == {"x": 1}
+        json_files.write_json(tmp_path / "a.json", {"x": object()})
+    assert json_files.read_json(tmp_path / "a.json") == {"x": 1}
 
 
 def test_the_environment_says_what_numbers_depend_on():
-    found = logs.environment()
+    found = environment.environment()
     assert found["packages"].keys() >= {"jax", "flax", "optax"} and found["devices"]
     json.dumps(found)
 
 
 def test_progress_tells_runs_done_and_diverged_and_the_time_left(capsys, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(logs.time, "perf_counter", lambda: now[0])
-    progress = logs.Progress(total=100, runs=4)
-    progress.skip(20)  # done by an earlier session
-    progress.runs_ended(1, 1)
-    progress.advance(10, "compiled")  # the time of the compilation does not count
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    shown = progress.Progress(total=100, runs=4)
+    shown.skip(20)  # done by an earlier session
+    shown.runs_ended(1, 1)
+    shown.advance(10, "compiled")  # the time of the compilation does not count
     now[0] += 30
-    progress.advance(10, "loss 1", always=True)
-    progress.skip(20)  # all runs have diverged
-    progress.runs_ended(2, 1)
+    shown.advance(10, "loss 1", always=True)
+    shown.skip(20)  # all runs have diverged
+    shown.runs_ended(2, 1)
     now[0] += 30
-    progress.advance(10, "loss 2", always=True)
-    progress.close()
+    shown.advance(10, "loss 2", always=True)
+    shown.close()
     assert capsys.readouterr().out.splitlines() == [
         "40/100 steps, ETA 180 s, 1/4 runs done, 1 diverged; loss 1",
         "70/100 steps, ETA 90 s, 3/4 runs done, 2 diverged; loss 2",
@@ -104,24 +99,12 @@ def test_a_board_is_closed_with_its_run(tmp_path):
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 
-def test_a_hidden_package_is_not_found_by_imports_and_is_there_again(tmp_path, monkeypatch):
-    (tmp_path / "costly").mkdir()
-    (tmp_path / "costly" / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    with logs.hidden("costly"):
-        with pytest.raises(ModuleNotFoundError, match="costly"):
-            importlib.import_module("costly")
-        importlib.import_module("json")
-    assert importlib.import_module("costly").__name__ == "costly"
-    with logs.hidden("costly"):  # what is imported already stays
-        assert importlib.import_module("costly").__name__ == "costly"
-
-
 def test_event_files_do_not_need_torch(tmp_path):
     """Where it is installed it is not imported either."""
     code = (
-        f"import sys, pathlib; from warmup_jax import logs; log = logs.MetricsLog(pathlib.Path({str(tmp_path)!r}), "
-        "{}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close(); print('torch' in sys.modules)"
+        "import sys, pathlib; from warmup_jax.workdir import logs\n"
+        "log = logs.MetricsLog(pathlib.Path(sys.argv[1]), {}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close()\n"
+        "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = python("-c", code, tmp_path)
     assert done.stdout.strip() == "False" and len(list(tmp_path.glob("tensorboard/run_0/*"))) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from configs import resnet_warmup
 from warmup_jax import optimizers, schedules, transforms
-from warmup_jax.training import schema as configuration
+from warmup_jax.training import build, schema
 
 
 def changed(**changes):
@@ -28,13 +28,13 @@ def changed(**changes):
     [None, "digits", "cifar10", "imagenet", "imagenet,batch_size=8192", "smoke", "cifar10,smoke", "imagenet,smoke"],
 )
 def test_every_variant_is_valid(arg):
-    configuration.validate(resnet_warmup.get_config(arg).to_dict())
+    schema.validate(resnet_warmup.get_config(arg).to_dict())
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_every_optimizer_has_its_arguments_in_the_config(name):
     config = resnet_warmup.get_config(f"optimizer={name}").to_dict()
-    configuration.validate(config)
+    schema.validate(config)
     assert config["optimizer"] == name and config["optimizer_args"].keys() >= {"weight_decay", "clip_norm"}
 
 
@@ -42,9 +42,9 @@ def test_goyal_scales_the_rate_with_the_batch():
     config = resnet_warmup.get_config("imagenet,batch_size=8192").to_dict()
     assert config["peak_lr"] == pytest.approx(3.2)
     assert config["schedule_args"]["boundaries"] == (4692, 9384, 12511)
-    steps = configuration.num_steps(config, resnet_warmup.IMAGENET_SIZE)
+    steps = build.num_steps(config, resnet_warmup.IMAGENET_SIZE)
     assert steps == round(90 * 1_281_167 / 8192)
-    assert configuration.warmup_steps(config, num_steps=steps, train_size=resnet_warmup.IMAGENET_SIZE) == 782
+    assert build.warmup_steps(config, num_steps=steps, train_size=resnet_warmup.IMAGENET_SIZE) == 782
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_goyal_scales_the_rate_with_the_batch():
 )
 def test_units_of_the_warmup(unit, value, steps):
     config = changed(sweep__warmup_steps=None, **{unit: value})
-    configuration.validate(config)
-    assert configuration.warmup_steps(config, num_steps=200, train_size=1600) == steps
+    schema.validate(config)
+    assert build.warmup_steps(config, num_steps=200, train_size=1600) == steps
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_units_of_the_warmup(unit, value, steps):
 )
 def test_bad_input_names_the_culprit(changes, named):
     with pytest.raises(ValueError, match=named):
-        configuration.validate(changed(**changes))
+        schema.validate(changed(**changes))
 
 
 def test_a_missing_key_is_named():
     config = changed()
     del config["end_lr"]
     with pytest.raises(ValueError, match="lacks the key 'end_lr'"):
-        configuration.validate(config)
+        schema.validate(config)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ TRANSFORM_ARGS = {
 
 def rates(config, num_steps=10):
     """The rates of a config, its numbers traced."""
-    configuration.validate(config)
-    knobs = configuration.run_knobs(config, num_steps=num_steps, train_size=100)
-    return jax.jit(lambda knobs: configuration.learning_rate(config, knobs)(np.arange(num_steps)))(knobs)
+    schema.validate(config)
+    knobs = build.knobs(config, num_steps=num_steps, train_size=100)
+    return jax.jit(lambda knobs: build.learning_rate(config, knobs)(np.arange(num_steps)))(knobs)
 
 
 @pytest.mark.parametrize("name", schedules.WARMUPS)
@@ -213,11 +213,11 @@ def test_every_transform_can_be_chosen(name):
     )
     if preconditions:
         config |= {"optimizer": "none", "optimizer_args": {"weight_decay": 0.0}}
-    configuration.validate(config)
+    schema.validate(config)
     params = {"layer": {"kernel": np.ones((3, 2), np.float32)}}
 
     def train(knobs):
-        tx = optax.with_extra_args_support(configuration.optimizer(config, knobs))
+        tx = optax.with_extra_args_support(build.optimizer(config, knobs))
         state, now, applied = tx.init(params), params, []
         for _ in range(3):
             updates, state = tx.update(params, state, now, value=1.0, accuracy=0.1, error=0.9, sharpness=8.0)
@@ -225,7 +225,7 @@ def test_every_transform_can_be_chosen(name):
             applied.append(transforms.current_learning_rate(state))
         return now, applied
 
-    knobs = configuration.run_knobs(config, num_steps=10, train_size=100)
+    knobs = build.knobs(config, num_steps=10, train_size=100)
     now, applied = jax.jit(train)(knobs)
     assert np.isfinite(now["layer"]["kernel"]).all()
     expected = {"cap_by_sharpness": [0.25] * 3, "warmup_until": [0.05, 0.1, 0.15]}.get(name, [0.5, 1.0, 1.5])
@@ -234,4 +234,4 @@ def test_every_transform_can_be_chosen(name):
 
 def test_an_argument_for_no_transform_is_named():
     with pytest.raises(ValueError, match="'warmup_until' is not among the transforms"):
-        configuration.validate(changed(transforms_args={"warmup_until": {}}))
+        schema.validate(changed(transforms_args={"warmup_until": {}}))

@@ -58,7 +58,7 @@ def states(*shifts):
 def test_texts_are_written_and_scored_run_by_run(texts, beams, runs):
     config = BEAM | dict(beams=beams)
     function = jax.jit(evaluation.decoder(COPIER, texts, config))
-    written = evaluation.write(function, states(*runs), texts, config, 2, jax.random.key(0))
+    written = evaluation.decode_texts(function, states(*runs), texts, config, 2, jax.random.key(0))
     assert written.values["eval/exact_match"][0] == pytest.approx(4 / 5)
     assert 50 < written.values["eval/bleu"][0] < 100 and "tok:char" in written.signature
     assert written.samples[0] == [
@@ -72,7 +72,8 @@ def test_texts_are_written_and_scored_run_by_run(texts, beams, runs):
 def test_a_batch_that_is_not_full_changes_nothing(texts):
     function = jax.jit(evaluation.decoder(COPIER, texts, BEAM))
     scores = [
-        evaluation.write(function, states(0), texts, BEAM, size, jax.random.key(0)).values for size in (1, 4, 5, 64)
+        evaluation.decode_texts(function, states(0), texts, BEAM, size, jax.random.key(0)).values
+        for size in (1, 4, 5, 64)
     ]
     assert all(score == scores[0] for score in scores)
 
@@ -80,7 +81,8 @@ def test_a_batch_that_is_not_full_changes_nothing(texts):
 def test_batches_side_by_side_give_the_same(texts):
     function = jax.jit(evaluation.decoder(COPIER, texts, BEAM | dict(beams=3)))
     one, three = (
-        evaluation.write(function, states(0, 1), texts, BEAM, 1, jax.random.key(0), at_once) for at_once in (1, 3)
+        evaluation.decode_texts(function, states(0, 1), texts, BEAM, 1, jax.random.key(0), at_once)
+        for at_once in (1, 3)
     )
     assert one == three and len(one.samples[0]) == 2
 
@@ -88,9 +90,9 @@ def test_batches_side_by_side_give_the_same(texts):
 def test_examples_limits_what_is_decoded(texts):
     config = BEAM | dict(examples=3)
     function = evaluation.decoder(COPIER, texts, config)
-    assert evaluation.write(function, states(0), texts, config, 2, jax.random.key(0)).values["eval/exact_match"] == [
-        1.0
-    ]
+    assert evaluation.decode_texts(function, states(0), texts, config, 2, jax.random.key(0)).values[
+        "eval/exact_match"
+    ] == [1.0]
 
 
 def test_a_prompt_is_continued(texts):
@@ -101,8 +103,8 @@ def test_a_prompt_is_continued(texts):
     )
     config = dict(name="sample", length=4, temperature=0.0, samples=1, examples=None)
     function = evaluation.decoder(Model(None, None, start, count, None, False), prompts, config)
-    written = evaluation.write(function, states(0), prompts, config, 2, jax.random.key(0))
-    assert written == evaluation.Written({}, None, [[{"source": "ab", "written": "6 7 8 9"}]])
+    written = evaluation.decode_texts(function, states(0), prompts, config, 2, jax.random.key(0))
+    assert written == evaluation.DecodedTexts({}, None, [[{"source": "ab", "written": "6 7 8 9"}]])
     too_long = evaluation.decoder(Model(None, None, start, count, None, False), prompts, config | dict(length=9))
     with pytest.raises(ValueError, match="decoding.length=9 after a prompt of 2 tokens is longer than the 10"):
         too_long(states(0), jax.random.key(0), prompts.sources)
@@ -123,7 +125,9 @@ def test_bad_input_names_the_culprit(texts, changes, named):
 
 @pytest.mark.parametrize("name", BEAM)
 def test_what_is_missing_is_named(texts, name):
-    with pytest.raises(ValueError, match="unknown decoding None" if name == "name" else f"needs the argument '{name}'"):
+    with pytest.raises(
+        ValueError, match="unknown decoding 'None'" if name == "name" else f"needs the argument '{name}'"
+    ):
         evaluation.decoder(COPIER, texts, {key: value for key, value in BEAM.items() if key != name})
 
 

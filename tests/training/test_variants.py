@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from commands import ROOT
 from toysets import prepared_folder
 
 from configs import lm_warmup, resnet_warmup, transformer_warmup
+from warmup_jax.runtime import defaults
 from warmup_jax.training import experiment, program
-from warmup_jax.workdir import logs
+from warmup_jax.workdir import json_files
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -19,38 +21,46 @@ def smoke(arg, data_dir, **dataset):
     return config
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*_*.py")), ids=lambda path: path.stem)
+def test_every_config_has_a_smoke_that_trains(train, tmp_path, path):
+    done = train(f"--config={path}:smoke", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    runs = json_files.read_json(tmp_path / "run" / "summary.json")["runs"]
+    assert len(runs) > 1 and {run["steps"] for run in runs} == {4}
+
+
 @pytest.fixture(scope="module")
 def translated(tmp_path_factory):
-    """A workdir of a run of the default translation config in small, and its summary."""
+    """A config of two runs of the Post-LN translation model in small, their workdir and summary."""
     workdir = tmp_path_factory.mktemp("translated") / "run"
     config = transformer_warmup.get_config("smoke").to_dict()
+    config["sweep"] |= {"norm": ("post",)}
     return config, workdir, experiment.run(config, workdir)
 
 
 def test_a_translation_is_trained_and_scored(translated):
     _, workdir, summary = translated
-    assert [run["label"] for run in summary["runs"]] == [
-        f"norm={norm}, warmup_steps={steps}" for norm in ("post", "pre") for steps in (0, 200)
-    ]
-    lines = logs.read_lines(workdir / "metrics.jsonl")
+    assert [run["label"] for run in summary["runs"]] == [f"norm=post, warmup_steps={steps}" for steps in (0, 200)]
+    lines = json_files.read_lines(workdir / "metrics.jsonl")
     trained = [line for line in lines if "train/tokens" in line]
-    assert len(trained) == 4 * 4 and all(60 < line["train/tokens"] <= 4 * 32 for line in trained)
+    assert len(trained) == 2 * 4 and all(60 < line["train/tokens"] <= 4 * 32 for line in trained)
     for line in (line for line in lines if "eval/loss" in line):
         assert line["eval/perplexity"] == pytest.approx(np.exp(line["eval/loss"]), rel=1e-5)
         assert 0 <= line["eval/bleu"] <= 100 and line["eval/exact_match"] == 0
-    texts = logs.read_lines(workdir / "texts.jsonl")
-    assert len(texts) == 4 * 2 * 2 and {"source", "written", "reference"} < texts[0].keys()
+    texts = json_files.read_lines(workdir / "texts.jsonl")
+    assert len(texts) == 2 * 2 * 2 and {"source", "written", "reference"} < texts[0].keys()
     assert texts[0]["signature"] == summary["bleu_signature"] and "tok:char" in summary["bleu_signature"]
     assert summary["tokens_per_second"] > summary["examples_per_second"] > 0
     assert 0 < summary["data"]["padding_share"] < 0.15 and summary["data"]["train_pairs"] == 20_000
 
 
-def test_a_static_axis_is_a_program_for_each_of_its_values(translated):
-    config, workdir, _ = translated
-    plans = [group.plan for group in program.set_up(config).groups]
+def test_a_static_axis_is_a_program_for_each_of_its_values():
+    groups = program.set_up(transformer_warmup.get_config("smoke").to_dict()).groups
+    plans = [group.plan for group in groups]
     assert [plan.config["model"]["norm"] for plan in plans] == ["post", "post", "pre", "pre"]
     assert plans[0] is plans[1] and plans[2] is plans[3] and plans[0] is not plans[2]
-    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {f"runs_{run}-{run}" for run in range(4)}
+    assert [group.name for group in groups] == [f"runs_{run}-{run}" for run in range(4)]
 
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(translated, monkeypatch):
@@ -59,9 +69,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(translated, monkeypatch):
 
     def other_vocabulary(config):
         job = original(config)
-        return program._replace(
-            dataset=program.dataset._replace(texts=program.dataset.texts._replace(fingerprint="another"))
-        )
+        return job._replace(dataset=job.dataset._replace(texts=job.dataset.texts._replace(fingerprint="another")))
 
     monkeypatch.setattr(experiment, "set_up", other_vocabulary)
     with pytest.raises(experiment.UserError, match="trained with the vocabulary .* and the data now give another"):
@@ -73,7 +81,7 @@ def test_a_language_model_is_trained_and_writes_and_resumes_to_the_same_bytes(tm
     summary = experiment.run(config, tmp_path / "unbroken")
     assert [run["label"] for run in summary["runs"]] == ["warmup_steps=0", "warmup_steps=200"]
     assert summary["bleu_signature"] is None and summary["runs"][0]["final"]["eval/perplexity"] < 200
-    texts = logs.read_lines(tmp_path / "unbroken" / "texts.jsonl")
+    texts = json_files.read_lines(tmp_path / "unbroken" / "texts.jsonl")
     assert len(texts) == 2 * 2 * 2 and texts[0].keys() == {"step", "run", "source", "written"}
     experiment.run(config, tmp_path / "broken")
     for path in (tmp_path / "broken" / "checkpoints").glob("runs_1-1/4/state/**/*"):
@@ -84,6 +92,7 @@ def test_a_language_model_is_trained_and_writes_and_resumes_to_the_same_bytes(tm
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tmp_path):
     config = lm_warmup.get_config("smoke").to_dict() | {"decoding": {}, "sweep": {}, "warmup_steps": 2}
     flag, losses = "jax_disable_most_optimizations", []
@@ -91,10 +100,10 @@ def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tm
     try:
         for little, options in ((True, {}), (False, {"xla_backend_optimization_level": 2})):
             jax.config.update(flag, little)
-            assert program.compilation(config["model"]) == options
-            assert program.compilation(config["model"] | {"width": 256}) == {}
+            assert defaults.compiler_options(config["model"]) == options
+            assert defaults.compiler_options(config["model"] | {"width": 256}) == {}
             experiment.run(config, tmp_path / str(little))
-            lines = logs.read_lines(tmp_path / str(little) / "metrics.jsonl")
+            lines = json_files.read_lines(tmp_path / str(little) / "metrics.jsonl")
             losses.append([line["train/loss"] for line in lines if "train/loss" in line])
     finally:
         jax.config.update(flag, before)
@@ -104,11 +113,12 @@ def test_a_language_model_learns_alike_however_far_its_programs_are_optimised(tm
 
 def test_options_of_compilation_reach_the_programs(tmp_path, monkeypatch):
     config = lm_warmup.get_config("smoke").to_dict()
-    monkeypatch.setattr(program, "compilation", lambda model: {"no_such_option": 1})
+    monkeypatch.setattr(defaults, "compiler_options", lambda model: {"no_such_option": 1})
     with pytest.raises(Exception, match="no_such_option"):
         experiment.run(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family, arg, name",
     [
@@ -124,6 +134,7 @@ def test_prepared_texts_are_trained_on(family, arg, name, array_cache, tmp_path)
     assert summary["data"]["padding_share"] < 0.15
 
 
+@pytest.mark.slow
 def test_cifar10_runs_alike_from_device_and_from_stream(real_cifar10, tmp_path):
     for residency in ("device", "stream"):
         config = smoke("cifar10,smoke", real_cifar10, residency=residency)
@@ -156,13 +167,14 @@ def toy_imagenet(write_set, encode):
     return write_set(features, splits, name="imagenet2012", version="5.1.0")
 
 
+@pytest.mark.slow
 def test_imagenet_runs_on_pictures_of_any_size(toy_imagenet, array_cache, tmp_path):
     config = smoke("imagenet,smoke", toy_imagenet, image_size=32, workers=0)
     summary = experiment.run(config, tmp_path / "run")
     assert summary["runs"][0]["steps"] == 4
     rates = [
         line["opt/learning_rate"]
-        for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
+        for line in json_files.read_lines(tmp_path / "run" / "metrics.jsonl")
         if "opt/learning_rate" in line
     ]
     # Five epochs of 40 pictures in batches of 8 are 25 updates from 0.1 to the rate for 1024 pictures, 0.4.

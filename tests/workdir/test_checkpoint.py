@@ -1,9 +1,6 @@
 """Checkpoints: round trip, damage, foreign programs, a full disk."""
 
 import random
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,8 +8,6 @@ import numpy as np
 import pytest
 
 from warmup_jax.workdir.checkpoint import KEEP, Checkpoints
-
-ROOT = Path(__file__).parent.parent
 
 
 class State(NamedTuple):
@@ -134,14 +129,13 @@ def test_another_program_is_an_error_and_keeps_the_checkpoint(folder, foreign, n
     assert_same(restore(folder)[0], state(30))
 
 
-def test_a_full_disk_is_one_error_and_keeps_the_older_checkpoint(tmp_path):
+def test_a_full_disk_is_one_error_and_keeps_the_older_checkpoint(forked, tmp_path):
     """A limit on the size of files, in a process of its own, stands for the full disk."""
     code = f"""
-import resource, signal, sys
-sys.path.insert(0, {str(ROOT)!r})
+import resource, signal
 import numpy as np
 from pathlib import Path
-from warmup_jax.checkpoint import Checkpoints
+from warmup_jax.workdir.checkpoint import Checkpoints
 checkpoints = Checkpoints(Path({str(tmp_path / "saved")!r}))
 checkpoints.save(1, {{"a": np.ones(10)}}, {{}})
 checkpoints.wait()
@@ -153,7 +147,7 @@ try:
 except OSError as error:
     print("OSError:", error)
 """
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    answer = forked("-c", code)
     assert "OSError: cannot save" in answer.stdout and str(tmp_path) in answer.stdout, answer.stderr
     restored, _ = restore(tmp_path / "saved", {"a": np.ones(10)}, say=lambda line: None)
     np.testing.assert_array_equal(restored["a"], 1)

@@ -10,7 +10,7 @@ from configs import common, lm_warmup, phase_diagram, resnet_warmup, transformer
 from warmup_jax import data, diagnostics, losses
 from warmup_jax.diagnostics import DIAGNOSTICS
 from warmup_jax.training import experiment, program, train_step
-from warmup_jax.workdir import logs
+from warmup_jax.workdir import json_files
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 FIXED = dict(every=4, until=None, batch="fixed", examples=32)
@@ -51,7 +51,7 @@ def small(optimizer="adam", diagnostics=CHOSEN, model=FCN, **changes):
 def measured(workdir, run=0):
     """{step: {name: value}} of the diagnostics of a run."""
     found = {}
-    for line in logs.read_lines(workdir / "metrics.jsonl"):
+    for line in json_files.read_lines(workdir / "metrics.jsonl"):
         values = {key: value for key, value in line.items() if key.startswith("diag/")}
         if line["run"] == run and values:
             found[line["step"]] = found.get(line["step"], {}) | values
@@ -85,7 +85,7 @@ def test_each_diagnostic_is_logged_when_it_is_due(everything):
 
 def test_the_order_of_the_log_is_that_of_the_updates(everything):
     _, workdir, _ = everything
-    steps = [line["step"] for line in logs.read_lines(workdir / "metrics.jsonl")]
+    steps = [line["step"] for line in json_files.read_lines(workdir / "metrics.jsonl")]
     assert steps == sorted(steps) and steps[0] == 0
 
 
@@ -146,6 +146,7 @@ def test_two_updates_by_hand(tmp_path, iterations, tolerance):
     assert 2 not in [step for step, values in found.items() if "diag/sharpness" in values]
 
 
+@pytest.mark.slow
 def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_path):
     """ResNet-8 with 2, 4 and 8 channels, BatchNorm by the statistics of the batch: to 1 %."""
     model = common.RESNET | dict(depth=8, width=0.125)
@@ -154,7 +155,7 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
     experiment.run(config, tmp_path / "run")
     one = program.set_up(config)
     (group,), dataset = one.groups, one.dataset
-    prober, start = group.plan.probers["sharpness"], jax.tree.map(lambda leaf: leaf[0], group.init(group.knobs()))
+    prober, start = group.plan.probers["sharpness"], jax.tree.map(lambda leaf: leaf[0], group.plan.init(group.knobs()))
     flat, unravel = ravel_pytree(start.params)
     index = data.batch_index(0, 0, dataset.train.size, 16)
     batch = dataset.prepare(
@@ -176,6 +177,7 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
     assert measured(tmp_path / "run")[0]["diag/sharpness"] == pytest.approx(top, rel=0.01)
 
 
+@pytest.mark.slow
 def test_what_texts_can_be_asked(tmp_path):
     config = transformer_warmup.get_config("smoke").to_dict() | dict(
         sweep={},
@@ -201,25 +203,24 @@ def test_what_texts_can_be_asked(tmp_path):
 
 
 def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monkeypatch):
-    def program(diagnostics):
+    def lowered(diagnostics):
         one = program.set_up(small(diagnostics=diagnostics))
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
         chunk = {"index": np.zeros((1, 16), np.int32)}
-        return plan.train.lower(
-            *program.update_arguments(one, plan, knobs, plan.init.eval_shape(knobs), {}, chunk, step=0)
-        ).as_text()
+        inputs = program.chunk_inputs(one, plan, knobs, {}, chunk, step=0)
+        return plan.train.lower(jax.eval_shape(plan.init, knobs), inputs).as_text()
 
     off, probes, steps = (
-        program(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]}, {"norms": CHOSEN["norms"]})
+        lowered(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]}, {"norms": CHOSEN["norms"]})
     )
     monkeypatch.setattr(train_step.diagnostics, "measure_step", lambda chosen, step: {})
-    assert off == program({}) == probes != steps
+    assert off == lowered({}) == probes != steps
 
 
 def same_lines(workdir, run, other, other_run):
     strip = lambda folder, number: [
         {key: value for key, value in line.items() if key != "run"}
-        for line in logs.read_lines(folder / "metrics.jsonl")
+        for line in json_files.read_lines(folder / "metrics.jsonl")
         if line["run"] == number
     ]
     return list(zip(strip(workdir, run), strip(other, other_run), strict=True))
@@ -246,7 +247,7 @@ def test_a_run_of_a_sweep_is_that_run_alone(swept, tmp_path):
 
 def test_lanes_together_are_the_runs_alone(swept, tmp_path):
     config, workdir = swept
-    experiment.run(config | dict(runs_at_once=4), tmp_path / "together")
+    experiment.run(config | dict(runs_at_once=2), tmp_path / "together")
     for run in range(4):
         for one, other in same_lines(workdir, run, tmp_path / "together", run):
             assert one.keys() == other.keys()
@@ -338,7 +339,7 @@ def test_a_rate_capped_by_the_sharpness_that_was_last_measured(optimizer, diagno
     found = {step: values[f"diag/{diagnostic}"] for step, values in measured(tmp_path / "run").items()}
     rates = {
         line["step"]: line["opt/learning_rate"]
-        for line in logs.read_lines(tmp_path / "run" / "metrics.jsonl")
+        for line in json_files.read_lines(tmp_path / "run" / "metrics.jsonl")
         if "opt/learning_rate" in line
     }
     assert sorted(found) == [0, 2, 4, 6, 8] if optimizer == "sgd" else [2, 4, 6, 8]

@@ -1,7 +1,5 @@
 """From a config to its runs."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -78,11 +76,6 @@ def test_numbers_replace_their_own_places():
     args = {"a": 0.5, "name": "x", "inner": {"b": 1.0, "c": None}}
     assert sweep.merge(args, sweep.traced(args)) == args
     assert sweep.merge(args, {"a": 2.0, "inner": {"b": 3.0}}) == {"a": 2.0, "name": "x", "inner": {"b": 3.0, "c": None}}
-
-
-def test_examples_in_docstrings():
-    result = doctest.testmod(sweep)
-    assert result.attempted and not result.failed
 
 
 def test_floats_and_tuples_are_traced_and_the_rest_static():
