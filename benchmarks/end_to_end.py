@@ -1,33 +1,34 @@
-"""Time to a target with data, augmentation, evaluation and logging included, against PyTorch.
+"""Compares the time to a target with PyTorch's, including data, augmentation, evaluation and logging.
 
 python benchmarks/end_to_end.py [--task=digits|cifar10|numbers|multi30k] [--data_dir=DIR] [--target=X] [--steps=N]
                                 [--eval_every=N] [--residency=device|stream|device,stream] [--peer=eager|compile]
                                 [--rounds=3] [--markdown] [--smoke]
 
-On CPU, in float32, on all cores that the process may use. Every measurement is a process of its own; the sides take
-turns, round after round. The tasks: ResNet-20 on digits or CIFAR-10 to a test error, a Pre-LN Transformer on number
-words or Multi30k German to English to a test loss in nats a token. `digits` and `numbers` need no prepared data.
+The benchmark runs on CPU, in float32, on all cores that the process may use. Every measurement runs in a process of its
+own, and the sides take turns, round after round. The tasks are ResNet-20 on digits or CIFAR-10 to a test error, and a
+Pre-LN Transformer on number words or Multi30k German to English to a test loss in nats per token. `digits` and
+`numbers` need no prepared data.
 
-Ours is `experiment.run` with a config of configs/, as train.py calls it: metrics.jsonl, TensorBoard, evaluations and
-checkpoints. Its peer is plain PyTorch with the same network, optimizer, schedule, batch size, number of updates and
-augmentation, and the same intervals of log, evaluation and checkpoint; it writes lines of JSON, no TensorBoard, and
-takes the accuracy only where it logs. What is once for all, decoding pictures or learning a vocabulary, is done before
-for both; to read the pixels and token ids from their files counts.
+This code's side is `experiment.run` with a config of configs/, as train.py calls it: metrics.jsonl, TensorBoard,
+evaluations and checkpoints. Its peer is plain PyTorch with the same network, optimizer, schedule, batch size, number of
+updates and augmentation, and with logs, evaluations and checkpoints at the same intervals; it writes lines of JSON but
+no TensorBoard, and computes the accuracy only where it logs. Work that is needed only once, such as decoding images and
+learning a vocabulary, is done beforehand for both; reading the pixels and token ids from their files counts.
 
-The time to the target is from the start of the process to the end of the first evaluation that reaches it: `cold` in
-the first round, where the compilation caches are empty, `cached` in later ones. A target that is not reached is a
-result too. The tables show medians over the rounds with lowest and highest, ratios within a round.
+The time to the target runs from the start of the process to the end of the first evaluation that reaches it: `cold` in
+the first round, where the compilation caches are empty, `cached` in later rounds. A target that is not reached is
+reported as such. The tables show medians over the rounds with lowest and highest; ratios are taken within a round.
 
-The second table is of the loop: the time from the end of the first step to the end of the run, less evaluation, whose
-share (its compilation included) stands apart. The goal: less than 5 % of the loop outside the compiled training step
-for resident data, 10 % for streamed. There are two measures of what is outside:
+The second table is about the loop: the time from the end of the first step to the end of the run, without evaluation,
+whose share (including its compilation) is a row of its own. The goal is to spend less than 5 % of the loop outside the
+compiled training step for resident data, and less than 10 % for streamed data. Two rows measure this share:
   against the step alone: 1 - updates x time of a compiled step / the loop. The step is timed after the run, in the
-    same process, by bare dispatches of a batch that is on the device. This counts what delays the device and nothing
-    else, and is as noisy as the machine (below 0: the step alone was slower).
-  by the clock: 1 - train / the loop, where `train` is the clock's of summary.json, dispatch and waiting for the
-    device. So all other work of the host counts, also what it does while the device computes the next step, which is
-    most of it: where a core is left for the host, it is too high.
-The clock's `data` includes that of the first step.
+    same process, by bare dispatches of a batch that is on the device. This counts only the work that delays the device,
+    and is as noisy as the machine (negative if the step alone was slower).
+  by the clock: 1 - train / the loop, where `train` is the timer of that name in summary.json: dispatching, and waiting
+    for the device. This counts all other work of the host, even what it does while the device computes the next step,
+    which is most of it. So it is too high where a core is left for the host.
+The timer `data` includes the data of the first step.
 """
 
 import argparse
@@ -54,10 +55,10 @@ from warmup_jax.runtime import process
 
 
 class Task(NamedTuple):
-    """What is trained, by which config, and how far."""
+    """A training with a target: its config, its length and its learning rate."""
 
     title: str
-    config: str  # file and argument
+    config: str  # "FILE:ARGUMENT", in configs/
     metric: str  # "error" or "loss", of the test split
     target: float
     steps: int
@@ -84,7 +85,7 @@ def main():
     os.environ["JAX_PLATFORMS"] = "cpu"
     torch = bool(importlib.util.find_spec("torch"))
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = f"{folder}/caches"  # of all processes: decoded data once, compilations anew
+        os.environ["XDG_CACHE_HOME"] = f"{folder}/caches"  # shared: data are decoded once, compilations start cold
         described = describe(options, folder)
         print(heading(options, described, torch), flush=True)
         sides = options.residency + ["torch"] * torch
@@ -96,7 +97,7 @@ def main():
 
 
 class Parser(argparse.ArgumentParser):
-    """A mistake ends the program with one line."""
+    """An argument parser that reports an error in one line and exits with status 2."""
 
     def error(self, message):
         fail(message)
@@ -109,16 +110,22 @@ def fail(message):
 
 def parse():
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("--task", choices=tuple(TASKS), default="digits")
-    parser.add_argument("--data_dir", help="folder of prepared sets; TFDS's own by default")
-    parser.add_argument("--target", type=float, help="test error, or test loss of a translation; the task's by default")
-    parser.add_argument("--steps", type=int, help="updates, a multiple of --eval_every; the task's by default")
-    parser.add_argument("--eval_every", type=int, help="updates; the task's by default")
-    parser.add_argument("--residency", default="device", help="of the training data: device, stream or both")
-    parser.add_argument("--peer", choices=("eager", "compile"), default="eager")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round: only to see that it runs")
+    parser.add_argument("--task", choices=tuple(TASKS), default="digits", help="the model and data set to train")
+    parser.add_argument("--data_dir", help="folder of prepared data sets; the folder of TFDS by default")
+    parser.add_argument(
+        "--target", type=float, help="test error, or test loss of a translation; by default that of the task"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="number of updates, a multiple of --eval_every; by default that of the task"
+    )
+    parser.add_argument("--eval_every", type=int, help="updates between evaluations; by default that of the task")
+    parser.add_argument(
+        "--residency", default="device", help="residency of the training data: device, stream, or both with a comma"
+    )
+    parser.add_argument("--peer", choices=("eager", "compile"), default="eager", help="mode of PyTorch")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes and one round, only to check that it runs")
     options = parser.parse_args()
     options.residency = options.residency.split(",")
     for name in options.residency:
@@ -133,13 +140,13 @@ def parse():
     for name in ("target", "steps", "eval_every", "rounds"):
         if not 0 < getattr(options, name) < math.inf:
             fail(f"--{name}={getattr(options, name)}; allowed: {'' if name == 'target' else 'whole '}numbers above 0")
-    if options.steps % options.eval_every:  # the last evaluation is of the end, and all dispatches have one length
+    if options.steps % options.eval_every:  # so that an evaluation ends the run, and all dispatches have one length
         fail(f"--steps={options.steps}; allowed: multiples of --eval_every={options.eval_every}")
     return options
 
 
 def configure(options, residency):
-    """The config of a task as a dict: its file's, with the options, a short schedule and no decoding."""
+    """Returns the config of a task as a dict: its file's, with the options, a short schedule and no decoding."""
     task = TASKS[options.task]
     name, _, arg = task.config.partition(":")
     module = importlib.import_module(f"configs.{name}")
@@ -155,7 +162,10 @@ def configure(options, residency):
 
 
 def describe(options, folder):
-    """What all processes are told; the data for torch are in `folder`. Data that are missing end the program."""
+    """Returns the description of the work for all processes, and saves torch's data in `folder`.
+
+    Missing data end the program.
+    """
     import flops
     import numpy as np
 
@@ -183,9 +193,9 @@ def describe(options, folder):
         input_shape=dataset.input_shape,
         unit=("examples", 1.0),
     )
-    if dataset.texts is not None:  # target tokens of a row
+    if dataset.texts is not None:  # target tokens per row
         described["unit"] = ("tokens", float((arrays["train_target_segments"] > 0).sum() / dataset.train.size))
-    else:  # normalisation is affine in the pixels: its values for black and white say all
+    else:  # normalisation is affine in the pixels, so its values for black and white determine it
         ends = {"image": np.stack([np.full(dataset.input_shape, value, np.uint8) for value in (0, 255)])}
         black, white = np.asarray(dataset.prepare(ends | {"label": np.zeros(2)}, None, False)["inputs"])[:, 0, 0]
         described |= dict(shift=black, scale=(white - black) / 255)
@@ -193,7 +203,7 @@ def describe(options, folder):
 
 
 def learning_rate(config, t):
-    """The rate of update t, the first one 0: linear warmup, then a cosine to 0 at the end."""
+    """Returns the learning rate of update t, counted from 0: a linear warmup, then a cosine to 0 at the end."""
     warmup, steps, peak = config["warmup_steps"], config["num_steps"], config["peak_lr"]
     if t < warmup:
         return peak * (t + 1) / warmup
@@ -201,7 +211,7 @@ def learning_rate(config, t):
 
 
 def measure(side, described):
-    """Trains one side in a process of its own; a dict of what it measured."""
+    """Trains one side in a process of its own and returns its measurements."""
     folder = described["folder"]
     with tempfile.TemporaryDirectory(dir=folder) as workdir:
         task = described | dict(
@@ -221,27 +231,34 @@ def measure(side, described):
 
 
 def child(task):
-    """Does a task in this process and prints what it measured as JSON."""
-    started = time.perf_counter() - (time.time() - task["began"])  # when the process was started, by the local clock
+    """Runs a task in this process and prints its measurements as JSON."""
+    started = time.perf_counter() - (time.time() - task["began"])  # the start of the process on this process's clock
     side = importlib.import_module("end_to_end_torch" if task["side"] == "torch" else "end_to_end_ours")
     print(json.dumps(side.train(task, started)))
 
 
 def reached(evaluations, target):
-    """(step, seconds) of the first evaluation (step, seconds, value) that is at most the target; None if none is."""
+    """Returns (step, seconds) of the first evaluation whose value is at most the target, None if there is none.
+
+    Args:
+      evaluations: tuples (step, seconds, value).
+      target: the largest value that counts.
+    """
     return next(((step, seconds) for step, seconds, value in evaluations if value <= target), None)
 
 
 def best(evaluations):
-    """The lowest value of the evaluations that is finite; NaN if none is."""
+    """Returns the lowest finite value of the evaluations, NaN if there is none."""
     return min((value for _, _, value in evaluations if math.isfinite(value)), default=math.nan)
 
 
 def shares(seconds, updates, alone):
-    """Where the time after the first step went.
+    """Returns how the time after the first step divides, in seconds and shares by name.
 
-    seconds: by name, as the clock has them. updates: those after the first dispatch. alone: seconds of one of them in
-    a bare dispatch; None where it was not measured.
+    Args:
+      seconds: the timers by name.
+      updates: number of updates after the first dispatch.
+      alone: seconds of one update in a bare dispatch, None if not measured.
     """
     after = seconds["total"] - seconds["to_first_step"]
     loop = max(after - seconds["evaluate"], 1e-9)
@@ -268,7 +285,7 @@ def agree(sides, tolerance):
 
 
 def heading(options, described, torch):
-    """The machine, the versions and the work."""
+    """Returns the lines on the machine, the versions and the work."""
     task, config = TASKS[options.task], described["configs"]["device"]
     count = process.cores()
     lines = [
@@ -287,7 +304,7 @@ def heading(options, described, torch):
 
 
 def outcomes(options, described, rounds):
-    """The first table, by columns: the time to the target of each side, cold and cached."""
+    """Returns the columns of the first table: the time to the target of each side, cold and cached."""
     (name, size), metric = described["unit"], described["metric"]
     size *= described["configs"]["device"]["batch_size"]
     columns = [
@@ -331,7 +348,7 @@ def outcomes(options, described, rounds):
 
 
 def ratio(rounds, side, target):
-    """Torch's time to the target over this side's, of the rounds in which both reached it."""
+    """Returns torch's time to the target over this side's, from the rounds in which both reached it."""
     if side == "torch" or not all("torch" in each for each in rounds):
         return "-"
     pairs = [[reached(each[name]["evaluations"], target) for name in ("torch", side)] for each in rounds]
@@ -340,7 +357,7 @@ def ratio(rounds, side, target):
 
 
 def to_target(column, target):
-    """The seconds to the target of a side, or the best that it reached."""
+    """Returns the seconds to the target of a side, or the best value that it reached."""
     if not column:
         return "-"
     found = [reached(of["evaluations"], target) for of in column]
@@ -353,7 +370,7 @@ def to_target(column, target):
 
 
 def places(options, described, rounds):
-    """The second table, by columns: where the time after the first step went."""
+    """Returns the columns of the second table: how the time after the first step divides."""
     columns = [
         [
             "after the first step",
@@ -372,7 +389,7 @@ def places(options, described, rounds):
             (each[side], shares(each[side]["seconds"], options.steps - each[side]["dispatch"], each[side]["alone"]))
             for each in rounds
         ]
-        of = lambda name, form: spread([share[name] for _, share in column], form)
+        of = lambda name, form, column=column: spread([share[name] for _, share in column], form)
         ours = side != "torch"
         columns.append(
             [
@@ -391,7 +408,7 @@ def places(options, described, rounds):
 
 
 def table(columns, markdown):
-    """Columns of cells, the first of them the titles, as aligned lines or in Markdown."""
+    """Returns a table as aligned lines or in Markdown; the first column has the titles."""
     rows = list(zip(*columns))
     if markdown:
         lines = [f"| {' | '.join(row)} |" for row in rows]

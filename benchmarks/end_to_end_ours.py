@@ -14,11 +14,11 @@ from warmup_jax import data
 from warmup_jax.training import experiment, program
 from warmup_jax.workdir.json_files import read_lines
 
-ALONE_SECONDS, ALONE_WINDOWS = 1.0, 5  # the step is timed alone in so many windows of at least a dispatch
+ALONE_SECONDS, ALONE_WINDOWS = 1.0, 5  # the step alone is timed in this many windows of at least one dispatch
 
 
 def train(task, started):
-    """This code's side: the experiment as train.py runs it, and then its step alone."""
+    """Runs the experiment as train.py does, then times its step alone; returns the measurements."""
     workdir = Path(task["workdir"]) / "run"
     summary = experiment.run(task["config"], workdir, started)
     lines = read_lines(workdir / "metrics.jsonl")
@@ -43,7 +43,10 @@ def train(task, started):
 
 
 def step_alone(config):
-    """(updates a dispatch, seconds of an update) of the compiled step: nothing but dispatches and one wait."""
+    """Returns the updates per dispatch and the seconds per update of the compiled step.
+
+    It measures only dispatches and one wait at the end.
+    """
     planned = program.set_up(config)
     (group,) = planned.groups
     plan, knobs = group.plan, group.knobs()

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from end_to_end import learning_rate
 from train_step_torch import build
 
-PAD = 4  # pixels around a picture before it is cropped
+PAD = 4  # border of an image in pixels, before it is cropped
 IGNORED = -100  # label of padding, which F.cross_entropy leaves out
-BOS = 1  # of warmup_jax.data, which takes a second to import
+BOS = 1  # as in warmup_jax.data, which takes a second to import
 
 
 def train(task, started):
-    """Trains a task to its end; a dict of what was measured."""
+    """Trains a task to its end and returns the measurements."""
     torch.set_num_threads(task["threads"])
     config, seconds = task["config"], dict.fromkeys(("train", "evaluate", "save"), 0.0)
     torch.manual_seed(config["seed"])
@@ -64,7 +64,7 @@ def train(task, started):
                 )
                 seconds["save"] += time.perf_counter() - before
     total = time.perf_counter() - started
-    seconds["train"] = total - first - seconds["evaluate"] - seconds["save"]  # with data and log
+    seconds["train"] = total - first - seconds["evaluate"] - seconds["save"]  # includes data and logs
     return dict(
         parameters=sum(p.numel() for p in model.parameters()),
         about=about,
@@ -78,14 +78,14 @@ def train(task, started):
 
 
 def compiled(objective, peer):
-    """The function, compiled if that is asked for and can be done, and what it is."""
+    """Returns the function, compiled if `peer` asks for it and a compiler exists, and its description."""
     if peer == "compile" and not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
         return objective, "eager (no C++ compiler, which torch.compile needs)"
     return (torch.compile(objective), "torch.compile") if peer == "compile" else (objective, "eager")
 
 
 def make_optimizer(model, config):
-    """SGD or Adam, fused; weight decay acts on kernels alone, as here everywhere."""
+    """Returns fused SGD or Adam; weight decay acts on kernels alone, as in this code."""
     args, parameters = config["optimizer_args"], list(model.parameters())
     groups = [
         dict(params=[p for p in parameters if p.ndim > 1], weight_decay=args["weight_decay"]),
@@ -99,9 +99,9 @@ def make_optimizer(model, config):
 
 
 def load(task):
-    """Both splits as tuples of tensors, the labels last: pictures [N, H, W, C] in bytes, or what a translation takes.
+    """Returns both splits as tuples of tensors, the labels last: images [N, H, W, C] in bytes, or texts.
 
-    What is trained on has its border of the mean colour already where it is to be cropped.
+    Training images that will be cropped already have a border in the mean colour.
     """
     with np.load(f"{task['folder']}/data.npz") as stored:
         arrays = {name: torch.from_numpy(stored[name]) for name in stored.files}
@@ -118,7 +118,7 @@ def load(task):
 
 
 def translation(arrays, part):
-    """Source, its segments, target shifted right in each segment, its segments, and labels."""
+    """Returns source, its segments, target shifted right within each segment, its segments, and labels."""
     source, source_segments, target, segments = (
         arrays[f"{part}_{key}"].long() for key in ("source", "source_segments", "target", "target_segments")
     )
@@ -128,7 +128,7 @@ def translation(arrays, part):
 
 
 def order(size, batch_size, steps):
-    """The indices of each batch: every epoch shuffled anew, its incomplete batch left out."""
+    """Yields the indices of each batch; shuffles every epoch and drops its incomplete batch."""
     for step in range(steps):
         first = step % (size // batch_size) * batch_size
         if first == 0:
@@ -137,17 +137,17 @@ def order(size, batch_size, steps):
 
 
 def batch(split, index, task, augment=False):
-    """(inputs of the model, labels [N]) of some examples."""
+    """Returns (inputs of the model, labels [N]) of the examples at `index`."""
     *inputs, labels = split
     inputs = [crop_flip(inputs[0], index)] if augment else [values[index] for values in inputs]
-    if inputs[0].dtype == torch.uint8:  # [B, H, W, C] seen as [B, C, H, W] is channels_last
+    if inputs[0].dtype == torch.uint8:  # [B, H, W, C] viewed as [B, C, H, W] is channels_last
         scale, shift = torch.from_numpy(task["scale"]), torch.from_numpy(task["shift"])
         inputs = [torch.addcmul(shift, inputs[0].float(), scale).permute(0, 3, 1, 2)]
     return inputs, labels[index].flatten()
 
 
 def crop_flip(padded, index):
-    """Pictures with a border, cropped to their size at random; half of them mirrored."""
+    """Crops images with a border at random to their original size, and mirrors half of them."""
     count, (height, width) = len(index), (side - 2 * PAD for side in padded.shape[1:3])
     top, left = torch.randint(2 * PAD + 1, (2, count, 1))
     column = torch.arange(width).expand(count, -1)
@@ -161,7 +161,7 @@ def accuracy(logits, labels):
 
 @torch.inference_mode()
 def evaluate(model, split, batch_size, task):
-    """Mean loss and accuracy on the test split."""
+    """Returns mean loss and accuracy on the test split."""
     model.eval()
     loss, right, count = 0.0, 0, 0
     for index in torch.arange(len(split[-1])).split(batch_size):

@@ -7,9 +7,12 @@ import jax
 
 
 def count(function, *args):
-    """Operations of the matrix products and convolutions of function(*args), which is only traced.
+    """Returns the operations of the matrix products and convolutions in `function(*args)`, which is only traced.
 
-    A multiply-add is two. A convolution counts all its taps, also those that fall on padding.
+    A multiply-add counts two. A convolution counts all its taps, including those that fall on padding.
+
+    Raises:
+      ValueError: for a matrix product or convolution in a while loop.
     """
     return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -32,7 +35,7 @@ def of_equation(equation):
     if name == "cond":
         return max(inner)
     if name == "while" and sum(inner):
-        raise ValueError("matrix products in a while loop, whose repetitions the program does not tell")
+        raise ValueError("matrix products in a while loop, whose number of iterations is unknown")
     return sum(inner)
 
 
@@ -47,7 +50,7 @@ def outputs(equation):
 
 
 def jaxprs_in(value):
-    """The programs in a parameter of an equation, closed or open, alone or in a sequence."""
+    """Returns the jaxprs in a parameter of an equation, closed or open, alone or in a sequence."""
     if isinstance(value, (tuple, list)):
         return [jaxpr for each in value for jaxpr in jaxprs_in(each)]
     if hasattr(value, "eqns"):
@@ -56,7 +59,7 @@ def jaxprs_in(value):
 
 
 def matmul_rate(size, dtype, repetitions=10):
-    """Operations a second of the fastest of some square matrix products."""
+    """Returns the operations per second of the fastest of several square matrix products."""
     matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
     multiply = jax.jit(lambda a, b: a @ b)
     times = []

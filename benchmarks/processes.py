@@ -1,4 +1,4 @@
-"""The processes in which the benchmarks measure: what they are told, and what they take."""
+"""The processes in which the benchmarks measure: their environment, output and peak memory."""
 
 import os
 import resource
@@ -9,9 +9,12 @@ from warmup_jax.runtime import process
 
 
 def environment(ours, cores, caches):
-    """Of a process on so many CPU cores; with 0 it may use a GPU. Ours alone has the huge pages that train.py asks for.
+    """Returns the environment variables of a process that measures one side.
 
-    Compilations are kept in the folder `caches`.
+    Args:
+      ours: whether the side is this code's; only then it gets the huge pages that train.py asks for.
+      cores: number of CPU cores; 0 if the process may use a GPU.
+      caches: folder for the compilation caches.
     """
     found = os.environ | {"XDG_CACHE_HOME": caches, "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor"}
     if cores:
@@ -21,7 +24,7 @@ def environment(ours, cores, caches):
 
 
 def output(name, arguments, **options):
-    """The last line that Python prints with these arguments, as bytes; if it fails, `name` failed and so do we."""
+    """Returns the last line that Python prints with these arguments, as bytes; ends the program if it fails."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, **options)
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr.decode()[-4000:]}")
@@ -29,5 +32,5 @@ def output(name, arguments, **options):
 
 
 def peak_memory():
-    """Of this process so far, in MB."""
+    """Returns the peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**20

@@ -1,10 +1,10 @@
-"""What a schedule costs inside a compiled step, against a constant rate.
+"""Measures the cost of each schedule inside a compiled step, relative to a constant rate.
 
 python benchmarks/schedules.py [--rounds=N]
 
-For every warmup factor and every decay: the time of a compiled update of SGD on a
-small parameter vector with that learning rate, less the same with a constant rate,
-in microseconds; interleaved in one process, medians over the rounds.
+For every warmup factor and every decay it prints the time of a compiled SGD update of a small parameter vector with
+that learning rate, minus the time with a constant rate, in microseconds. The measurements take turns in one process;
+the table shows medians over the rounds.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import optax
 
 from warmup_jax import schedules, transforms
 
-STEPS = 200  # of one measurement
+STEPS = 200  # updates in one measurement
 WARMUPS = {
     "constant": {"value": 0.1},
     "power": {"exponent": 2.0},
@@ -44,7 +44,7 @@ DECAYS = {
 
 
 def rates():
-    """Name -> learning rate: each warmup with a cosine, and each decay after a linear warmup."""
+    """Yields (name, learning rate): each warmup with a cosine, and each decay after a linear warmup."""
     build = partial(
         schedules.build, combination="join", num_steps=1000, peak_lr=0.1, init_lr=0.0, end_lr=0.0, warmup_steps=100
     )
@@ -58,7 +58,7 @@ def rates():
 
 
 def compiled_step(rate):
-    """A donated, compiled update of 1,000 parameters, and its first arguments."""
+    """Returns a compiled update of 1,000 parameters with donated arguments, and its first optimizer state."""
     tx = transforms.scale_by_recorded_learning_rate(rate)
 
     @partial(jax.jit, donate_argnums=(0, 1))
@@ -71,7 +71,7 @@ def compiled_step(rate):
 
 
 def microseconds(step, state):
-    """Time of one update in a chain of them."""
+    """Returns the time of one update in a chain of them, in microseconds."""
     params, state = step(jnp.ones(1000), jax.tree.map(jnp.copy, state))
     jax.block_until_ready(params)
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def microseconds(step, state):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds")
     rounds = parser.parse_args().rounds
     steps = {name: compiled_step(rate) for name, rate in rates()}
     plain = compiled_step(lambda t: 0.1)

@@ -1,26 +1,29 @@
-"""What a phase diagram costs, against one run of it and against PyTorch on the same machine.
+"""Compares the cost of a phase diagram with that of its single runs, and with PyTorch on the same machine.
 
 python benchmarks/sweep.py [--config=fcn|resnet|transformer] [--runs=N] [--rounds=3] [--cores=N] [--smoke]
 
-On CPU, in float32, of configs/phase_diagram.py. Every measurement is a process of its own, on the same cores, timed
-from outside from its start to its end; they take turns, round after round. The whole grid of the FCN takes
-about eight minutes a round on two cores. --runs=N takes from the longest axis of the sweep its last value but one,
-again and again, until at most N runs are left: the lowest rates, which the check below compares, and the highest.
+The benchmark trains the sweep of configs/phase_diagram.py on CPU, in float32. Every measurement runs in a process of
+its own, on the same cores, timed from outside from its start to its end; the processes take turns, round after round.
+The whole grid of the FCN takes about eight minutes per round on two cores. --runs=N removes the last value but one from
+the longest axis of the sweep, repeatedly, until at most N runs are left. This keeps the lowest rates, which the check
+below compares, and the highest.
 
-The first table is of this code alone. Its ratio is the time of the sweep over (runs x time of one run), start-up,
-compilation and reports included. The time of one run is measured apart: a process trains 8 seeds at the second lowest
-rate and the middle warmup, and notes when the last line of each run is printed. It is the median time between two of
-these, so with logs, probes, evaluations and checkpoints. All runs make all their updates here,
-also those that diverge; the line "as configured" stops them early.
+The first table is about this code alone. Its ratio is the time of the sweep over (runs x time of one run), with
+start-up, compilation and reports included. The time of one run is measured separately: a process trains 8 seeds one
+after another at the second lowest rate and the middle warmup, and notes when the last line of each run is printed. The
+time of one run is the median time between two of these lines, and so includes logs, probes, evaluations and
+checkpoints. In these measurements all runs make all their updates, even those that diverge; in the row "as configured"
+they stop early.
 
-The second table, for the FCN, is of equal work: no diagnostics, all updates. This code starts with an empty
-compilation cache. Its peers are the same network and runs in PyTorch, eager, the runs dealt out to one process for
-each core, each with one thread: one run after another as `torch.nn` has it, or some stacked in batched products. Ours
-also evaluates, logs and saves as the config says; torch keeps the training losses and tests once at the end.
+The second table, for the FCN, compares equal work: no diagnostics, all updates. This code starts with an empty
+compilation cache. Its peers train the same network and the same runs in eager PyTorch, with the runs divided among one
+process per core, each with one thread: either one run after another with `torch.nn`, or several stacked in batched
+products. This code also evaluates, logs and saves as the config says; torch keeps the training losses and tests once at
+the end.
 
-The tables show medians over the rounds, with lowest and highest; torch's time over ours is taken within a round.
-The command fails if the sides differ in their number of parameters or, by more than 10 %, in the median final loss at
-one of the two lowest rates, of runs that stay finite. Without torch it shows this code alone.
+The tables show medians over the rounds, with lowest and highest; torch's time over this code's is taken within a round.
+The command fails if the sides differ in their number of parameters or, by more than 10 %, in the median final loss of
+the runs that stay finite at one of the two lowest rates. Without torch it measures this code alone.
 """
 
 import argparse
@@ -49,7 +52,7 @@ from train_step import processor, versions
 from train_step_table import spread
 
 VARIANTS = ("fcn", "resnet", "transformer")
-ALONE = 8  # runs in a row, from which the time of one is taken; up to 12 the loop prints a line for each evaluation
+ALONE = 8  # successive runs that give the time of one; up to 12, the loop prints a line for each evaluation
 LOSS_TOLERANCE = 0.1
 OURS = {
     "empty": "all updates, empty compilation cache",
@@ -93,10 +96,10 @@ def parse():
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", choices=VARIANTS, default="fcn", help="argument of configs/phase_diagram.py")
-    parser.add_argument("--runs", type=int, help="at most; all by default")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=available, help="all by default")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round: only to see that it runs")
+    parser.add_argument("--runs", type=int, help="the most runs; all by default")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument("--cores", type=int, default=available, help="number of CPU cores; all by default")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes and one round, only to check that it runs")
     options = parser.parse_args()
     if not available:
         sys.exit("this system cannot pin a process to cores; Linux can")
@@ -111,7 +114,7 @@ def parse():
 
 
 def chosen(options):
-    """The config as a dict, its sweep cut to the number of runs."""
+    """Returns the config as a dict, with its sweep reduced to the number of runs."""
     from configs import phase_diagram
 
     config = phase_diagram.get_config(options.config + ",smoke" * options.smoke).to_dict()
@@ -123,17 +126,17 @@ def chosen(options):
 
 
 def size(values):
-    """Of an axis: a tuple of values, or a number of seeds."""
+    """Returns the length of an axis, which is a tuple of values or a number of seeds."""
     return values if isinstance(values, int) else len(values)
 
 
 def shorter(values):
-    """An axis without its last value but one."""
+    """Returns an axis without its last value but one."""
     return values - 1 if isinstance(values, int) else (*values[:-2], values[-1]) if len(values) > 2 else values[:1]
 
 
 def describe(config, folder, smoke):
-    """What all processes are told; the data for torch are in `folder`."""
+    """Returns the description of the work for all processes, and saves torch's data in `folder`."""
     import flops
 
     from warmup_jax import data
@@ -156,7 +159,7 @@ def describe(config, folder, smoke):
 
 
 def save_data(dataset, folder):
-    """Both splits as training normalises them, so that torch's processes need none of this code."""
+    """Saves both splits as training normalises them, so that torch's processes need none of this code."""
     import numpy as np
 
     arrays = {
@@ -168,7 +171,7 @@ def save_data(dataset, folder):
 
 
 def one_round(caches, task, cores, torch):
-    """What each of the processes of a round measured, by its name."""
+    """Returns the measurements of each process of a round, by name."""
     whole = task["config"] | dict(stop_when_diverged=False)
     of = lambda config, where=caches: measure(task | dict(side="ours", config=config, cores=cores), where)
     found = {
@@ -184,14 +187,17 @@ def one_round(caches, task, cores, torch):
 
 
 def alone(config, runs):
-    """The config with seeds alone, one after another, at the second lowest rate and otherwise the sweep's middle."""
+    """Returns the config with a sweep over seeds only, one run after another.
+
+    The peak rate is the second lowest of the sweep, and the other axes have their middle value.
+    """
     middle = {name: values[len(values) // 2] for name, values in config["sweep"].items() if name != "seeds"}
     middle["peak_lr"] = sorted(config["sweep"]["peak_lr"])[:2][-1]
     return config | dict(runs_at_once=1, sweep={name: (value,) for name, value in middle.items()} | dict(seeds=runs))
 
 
 def at_once(task, cores, caches):
-    """A process for each core, all at once: every `len(cores)`-th run is its own."""
+    """Trains every `len(cores)`-th run in a process for each core, all at once; returns their joint measurements."""
     start, count = time.perf_counter(), len(cores)
     with ThreadPoolExecutor(count) as pool:
         found = list(
@@ -209,7 +215,7 @@ def at_once(task, cores, caches):
 
 
 def measure(task, caches):
-    """Runs a task in a process of its own; a dict of what it measured, with the wall time from outside."""
+    """Runs a task in a process of its own; returns its measurements, with the wall time taken from outside."""
     with tempfile.TemporaryDirectory(dir=task["folder"]) as workdir:
         start = time.perf_counter()
         found = processes.output(
@@ -223,7 +229,7 @@ def measure(task, caches):
 
 
 def child(task):
-    """Does a task in this process and prints what it measured as JSON."""
+    """Runs a task in this process and prints its measurements as JSON."""
     os.sched_setaffinity(0, task["cores"])  # before any library counts the cores
     if task["side"] == "ours":
         found = train(task)
@@ -233,7 +239,7 @@ def child(task):
 
 
 def train(task):
-    """This code's side: the experiment as train.py runs it."""
+    """Runs the experiment as train.py does, and returns the measurements of this code's side."""
     from warmup_jax.training import experiment
 
     lines = Lines()
@@ -255,7 +261,7 @@ def train(task):
 
 
 class Lines(io.TextIOBase):
-    """Takes what is printed, and notes when, by wall clock and CPU time."""
+    """An output stream that records each text with its wall-clock and CPU time."""
 
     def __init__(self):
         self.noted = []
@@ -266,7 +272,7 @@ class Lines(io.TextIOBase):
 
 
 def show_ours(task, rounds):
-    """The table of this code alone, and where the time goes."""
+    """Prints the table of this code alone, and the time by phase."""
     one = {clock: [statistics.median(each["alone"]["between"][clock]) for each in rounds] for clock in CLOCKS}
     print(
         f"{'this code':38} {'/ (runs x one run)':>19} {'by CPU time':>19} {'s in all':>22} {'updates/s':>19} "
@@ -299,14 +305,14 @@ def show_ours(task, rounds):
 
 
 def where(rounds, name):
-    """Seconds by name; the rest is start-up, logs and reports."""
+    """Returns a text with the seconds by phase; the rest is start-up, logs and reports."""
     found = {part: statistics.median(each[name]["seconds"].get(part, 0.0) for each in rounds) for part in PARTS}
     rest = statistics.median(each[name]["wall"] for each in rounds) - sum(found.values())
     return ", ".join(f"{part} {seconds:.1f}" for part, seconds in found.items()) + f", the rest {rest:.1f}"
 
 
 def show_equal(task, rounds, cores):
-    """The table of equal work."""
+    """Prints the table of equal work."""
     print(
         f"{'equal work, no diagnostics':38} {'torch / ours':>19} {'by CPU time':>19} {'s in all':>22} "
         f"{'updates/s':>19} {'MB':>19}"
@@ -336,7 +342,7 @@ def memory(column):
 
 
 def agreement(task, rounds, tolerance):
-    """Lines on what the runs of the sides ended with; ends the program if it was not the same."""
+    """Returns lines on the results of the sides; ends the program if they differ."""
     sides = {name: rounds[0][name] for name in EQUAL}
     counts = {name: side["parameters"] for name, side in sides.items()}
     if len(set(counts.values())) > 1:
@@ -360,7 +366,7 @@ def agreement(task, rounds, tolerance):
 
 
 def middle(values):
-    """The median of those that are finite; infinite if none is."""
+    """Returns the median of the finite values, infinity if there is none."""
     return statistics.median([value for value in values if math.isfinite(value)] or [math.inf])
 
 

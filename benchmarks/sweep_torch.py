@@ -1,15 +1,16 @@
-"""PyTorch's side of sweep.py: the runs of a fully connected network one after another, or some stacked."""
+"""PyTorch's side of sweep.py: the runs of a fully connected network one after another, or several stacked."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-STACKED = 4  # runs in a product; on one core 1 to 8 took the same time a run within 10 %, and 72 half as much again
+# Runs in a batched product. On one core 1 to 8 took the same time per run within 10 %, and 72 took 1.5 times as long.
+STACKED = 4
 
 
 def train(task):
-    """Trains the runs of a task; a dict of what they end with, in their order."""
+    """Trains the runs of a task and returns their final losses and accuracies, in order."""
     torch.set_num_threads(len(task["cores"]))
     config, changes = task["config"], task["changes"]
     examples = load(f"{task['folder']}/data.npz", config["batch_size"])
@@ -35,7 +36,7 @@ def train(task):
 
 
 def load(path, batch_size):
-    """The batch of every update, flat and with its labels as vectors, and the test split."""
+    """Returns the one batch of all updates, flattened and with one-hot labels, and the test split."""
     with np.load(path) as arrays:
         inputs, labels, test_inputs, test_labels = (
             torch.from_numpy(arrays[name]) for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -50,7 +51,7 @@ def load(path, batch_size):
 
 
 def network(sizes, seed):
-    """Linear layers with ReLU between them; kernels after He et al., biases 0."""
+    """Returns linear layers with ReLU between them, with He-normal kernels and zero biases."""
     torch.manual_seed(seed)
     layers = []
     for incoming, outgoing in zip(sizes, sizes[1:]):
@@ -61,12 +62,12 @@ def network(sizes, seed):
 
 
 def rate(run, t):
-    """The learning rate of update t, the first one 0."""
+    """Returns the learning rate of update t, counted from 0."""
     return run["peak_lr"] * min(1.0, (t + 1) / max(run["warmup_steps"], 1))
 
 
 def train_one(runs, sizes, examples, steps, logged):
-    """[(losses kept, test accuracy)] of one run, trained as is usual."""
+    """Trains one run in the usual way; returns [(logged losses, test accuracy)]."""
     (run,) = runs
     model = network(sizes, run["seed"])
     optimizer = torch.optim.SGD(model.parameters(), lr=run["peak_lr"], fused=True)
@@ -85,7 +86,7 @@ def train_one(runs, sizes, examples, steps, logged):
 
 
 def train_stacked(runs, sizes, examples, steps, logged):
-    """[(losses kept, test accuracy)] of R runs, their parameters [R, ...] in batched products."""
+    """Trains R runs at once, with parameters [R, ...]; returns (logged losses, test accuracy) of each."""
     layers = [[layer for layer in network(sizes, run["seed"]) if isinstance(layer, nn.Linear)] for run in runs]
     kernels = [torch.stack([of_run.weight.T for of_run in layer]).detach().requires_grad_() for layer in zip(*layers)]
     biases = [torch.stack([of_run.bias[None] for of_run in layer]).detach().requires_grad_() for layer in zip(*layers)]

@@ -1,33 +1,35 @@
-"""A training step of this code against PyTorch and Flax's own examples on the same machine.
+"""Compares a training step of this code with PyTorch and with Flax's own examples on the same machine.
 
 python benchmarks/train_step.py [--models=transformer,decoder,tiny,resnet20,resnet18,resnet50,base,gpt2]
                                 [--peers=eager,compiled,flax] [--flax_examples=DIR] [--threads=1,all]
                                 [--device=cpu|gpu] [--rounds=5] [--steps=N] [--dropout=P] [--markdown] [--smoke]
 
-Every measurement is a process of its own; those of the sides take turns, round after round. On CPU they are pinned to
-as many cores as each table says, and compute in float32. On GPU activations and products are bfloat16, parameters
-float32; torch by autocast. A step is forward, backward and the update; this code's also gathers its batch from the
-resident data and computes accuracy and gradient norm, as in every training. Ours is the program that training
-compiles, dispatched in chunks as there, and its process alone has the huge pages that train.py asks for; only `base`
-and `gpt2` on CPU take 2 steps a dispatch, or a round would last minutes. Its peers:
+Every measurement runs in a process of its own, and the processes of the sides take turns, round after round. On CPU
+they compute in float32, pinned to as many cores as the title of each table says. On GPU activations and products are
+bfloat16 and parameters float32 (autocast in torch). A step is forward pass, backward pass and update. A step of this
+code also gathers its batch from the resident data and computes accuracy and gradient norm, as in every training. It is
+the program that training compiles, dispatched in the same chunks; `base` and `gpt2` on CPU take 2 steps per dispatch,
+because a round would last minutes otherwise. Only this code's process has the huge pages that train.py asks for. The
+peers:
 
   eager     the same network written plainly in PyTorch, with `torch.optim.Adam(fused=True)`
-  compiled  the same by `torch.compile`, on GPU with mode="max-autotune"
+  compiled  the same network under `torch.compile`, on GPU with mode="max-autotune"
   flax      the model of Flax's own example in a step of the examples' form: imagenet, wmt and lm1b.
             DIR is the folder `examples` of a checkout of https://github.com/google/flax
 
-The table shows medians over the rounds, with lowest and highest: a side's time over ours within a round (wall clock;
-on one core also CPU time of the process), the time and CPU time of a step, MFU, the time from the start of the process
-to the end of the first step (in the first round, with empty compilation caches, then in later ones), peak memory, and
-how much of it came after the libraries were imported. On GPU memory is the GPU's. MFU is the model's operations over
-time over the rate of a large matrix product, float32 on CPU and bfloat16 on GPU, which a process of its own measures
-in each round on the same cores. The operations of a step are three times those of the matrix products and convolutions
-of the forward pass, two a multiply-add: of causal attention in full, of convolutions in their plain form. So a side
-that saves some by another algorithm may come above 100 %.
+The table shows medians over the rounds, with lowest and highest. Its columns: the time of a side over the time of this
+code within a round (wall clock; on one core also CPU time of the process); time and CPU time of a step; MFU; the time
+from the start of the process to the end of the first step, in the first round, where the compilation caches are empty,
+and in later ones; peak memory; and the part of it that came after the libraries were imported. On GPU, memory is that
+of the GPU. MFU is the operations of the model over the time, relative to the rate of a large matrix product, float32 on
+CPU and bfloat16 on GPU, which a separate process measures in each round on the same cores. A step counts three times
+the operations of the matrix products and convolutions of the forward pass, two for each multiply-add; causal attention
+counts in full, and a convolution in its plain form. So a side that saves operations by another algorithm may exceed
+100 %.
 
-The command fails if a side does other work than ours: torch's must have as many parameters, operations within 1 % and
-the loss of the first step within 5 % (`tiny` 10 %), those of Flax 2 %, 2 % and 20 %. Peers that are not there are left
-out.
+The command fails if a side does different work: torch must have the same number of parameters, operations within 1 %
+and the loss of the first step within 5 % (`tiny` 10 %); for Flax the limits are 2 %, 2 % and 20 %. Peers that are not
+installed are left out.
 """
 
 import argparse
@@ -62,8 +64,8 @@ SIDES = {
 }
 PEERS = tuple(SIDES)[1:]
 EXAMPLES = ("imagenet", "wmt", "lm1b")
-MATRIX = {"cpu": (2048, "float32"), "gpu": (8192, "bfloat16")}  # whose product is the rate of the machine
-WARM, WARM_SECONDS = 3, 5.0  # dispatches before the clock starts: no more of them after these seconds
+MATRIX = {"cpu": (2048, "float32"), "gpu": (8192, "bfloat16")}  # the product that gives the machine's rate
+WARM, WARM_SECONDS = 3, 5.0  # the most dispatches before the clock starts; none begins after these seconds
 
 
 def main():
@@ -85,7 +87,7 @@ def main():
 
 
 def show(threads, rows, sides, options, notes):
-    """The table for a number of cores; `notes` gets the lines on each model's work."""
+    """Prints the table for a number of cores, and adds the lines on the work of each model to `notes`."""
     cores = sorted(os.sched_getaffinity(0))[-threads:] if threads else None
     columns = [column for column in COLUMNS if threads == 1 or column != BY_CPU_TIME]
     where = f"{threads} thread{'s' * (threads > 1)}, pinned" if threads else options.gpu
@@ -108,16 +110,16 @@ def show(threads, rows, sides, options, notes):
 def parse():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--models", default=",".join(ROWS), help="all by default")
-    parser.add_argument("--peers", default=",".join(PEERS), help="all by default, '' for none")
+    parser.add_argument("--models", default=",".join(ROWS), help="models, comma-separated; all by default")
+    parser.add_argument("--peers", default=",".join(PEERS), help="peers, comma-separated; all by default, '' for none")
     parser.add_argument("--flax_examples", metavar="DIR", help="the folder `examples` of a checkout of Flax")
-    parser.add_argument("--threads", help="on CPU, a table for each of these numbers of cores; 1,all by default")
-    parser.add_argument("--device", choices=tuple(MATRIX), default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="measured in a round, at least one dispatch")
-    parser.add_argument("--dropout", type=float, default=0.0, help="of the Transformers")
-    parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round: only to see that it runs")
+    parser.add_argument("--threads", help="numbers of cores, one table for each, on CPU only; 1,all by default")
+    parser.add_argument("--device", choices=tuple(MATRIX), default="cpu", help="platform that all sides compute on")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
+    parser.add_argument("--steps", type=int, help="steps measured in each round, at least one dispatch")
+    parser.add_argument("--dropout", type=float, default=0.0, help="dropout rate of the Transformers")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes and one round, only to check that it runs")
     options = parser.parse_args()
     options.models = some_of(parser, "models", options.models, ROWS)
     options.peers = some_of(parser, "peers", options.peers, PEERS) if options.peers else []
@@ -148,7 +150,7 @@ def parse():
 
 
 def some_of(parser, option, text, allowed):
-    """The names in a comma-separated text, each once."""
+    """Returns the names in a comma-separated text, without duplicates."""
     names = text.split(",")
     for name in names:
         if name not in allowed:
@@ -157,7 +159,7 @@ def some_of(parser, option, text, allowed):
 
 
 def core_counts(parser, text, cores):
-    """The numbers of cores in a comma-separated text, each once."""
+    """Returns the numbers of cores in a comma-separated text, without duplicates."""
     counts = [cores if each == "all" else int(each) if each.isdecimal() else 0 for each in text.split(",")]
     if not all(1 <= count <= cores for count in counts):
         parser.error(f"--threads={text}; allowed: all, or integers from 1 to {cores}, comma-separated")
@@ -165,7 +167,7 @@ def core_counts(parser, text, cores):
 
 
 def available(options):
-    """(the sides to measure, why others are left out)."""
+    """Returns the sides to measure, and a reason for each one that is left out."""
     reasons = {}
     if not importlib.util.find_spec("torch"):
         reasons = dict.fromkeys(("eager", "compiled"), "because torch is not installed")
@@ -184,7 +186,7 @@ def available(options):
 
 
 def measure(name, row, cores, count, caches, options):
-    """Runs one side, or the matrix product "rate", in a process of its own; a dict of what it measured."""
+    """Runs one side, or the matrix product "rate", in a process of its own, and returns its measurements."""
     task = dict(
         side=name,
         row=row,
@@ -205,7 +207,7 @@ def measure(name, row, cores, count, caches, options):
 
 
 def child(task):
-    """Does a task in this process and prints what it measured as JSON."""
+    """Runs a task in this process and prints its measurements as JSON."""
     if task["cores"]:
         os.sched_setaffinity(0, task["cores"])  # before any library counts the cores
     print(json.dumps(train(task) if task["side"] in SIDES else matmul(*task["matrix"])))
@@ -218,7 +220,7 @@ def matmul(size, dtype):
 
 
 def train(task):
-    """What one side of a row takes; its operations are counted if the task says so, after everything else."""
+    """Returns the measurements of one side of a row; counts its operations last, and only if the task asks for it."""
     module = importlib.import_module(SIDES[task["side"]])
     imported = None if task["device"] == "gpu" else resident_memory()
     side = module.set_up(task)
@@ -249,29 +251,29 @@ def train(task):
 
 
 def resident_memory():
-    """MB of this process now; the system must be Linux."""
+    """Returns the resident memory of this process in MB, on Linux."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def matrix(options):
-    """(size, dtype) of the matrix product."""
+    """Returns (size, dtype) of the matrix product that measures the machine's rate."""
     size, dtype = MATRIX[options.device]
     return 128 if options.smoke else size, dtype
 
 
 def gpu_name():
-    """The GPU that jax finds, or nothing."""
+    """Returns the name of the GPU that jax finds, or an empty string."""
     return asked("import jax; print(jax.devices('gpu')[0].device_kind)")
 
 
 def asked(code):
-    """The last line that Python code prints in a process of its own, '' if it fails; this one imports no library."""
+    """Returns the last line that Python code prints in a new process, '' if it fails; this one imports no library."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return "" if done.returncode else done.stdout.splitlines()[-1]
 
 
 def about_command(options):
-    """The command line, without the name of a folder of the user's."""
+    """Returns the command line, with DIR in place of the user's folder."""
     arguments = [each.replace(options.flax_examples or "\0", "DIR") for each in sys.argv[1:]]
     command = shlex.join(["python", "benchmarks/train_step.py", *arguments])
     return f"`{command}`" if options.markdown else command
@@ -294,7 +296,7 @@ def about_machine(options, sides):
 
 
 def processor():
-    """What the machine computes with."""
+    """Returns the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

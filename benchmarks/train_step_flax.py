@@ -1,8 +1,8 @@
-"""The side of Flax's own examples in train_step.py: their model modules, loaded from a checkout, on random data.
+"""Flax's side of train_step.py: the model modules of Flax's own examples, loaded from a checkout, on random data.
 
-The step has the examples' form: value_and_grad, then `apply_gradients` of a `TrainState`; jitted, with the state
-donated. Adam, the loss and the compilation cache are those of this code. wmt and lm1b are Pre-LN with ReLU and without
-biases in their attention, whatever the row says.
+The step has the form of the examples: value_and_grad, then `apply_gradients` of a `TrainState`, jitted with the state
+donated. Adam, the loss and the compilation cache are those of this code. The models of wmt and lm1b are Pre-LN with
+ReLU and have no biases in their attention, whatever the row says.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ class TrainState(train_state.TrainState):
 
 
 def set_up(task):
-    """The side of `task["row"]`, with the examples under `task["flax_examples"]`."""
+    """Returns the side for `task["row"]`, with the examples under `task["flax_examples"]`."""
     row = task["row"]
     process.enable_compilation_cache()
     folder = flax_example(row)
@@ -65,16 +65,16 @@ def set_up(task):
 
 
 def load(path):
-    """The module in a file; the examples' folders are no packages, and all call it `models`."""
+    """Imports a file as a module: the folders of the examples are not packages, and all have a `models`."""
     name = f"flax_{path.parent.name}_models"
     spec = importlib.util.spec_from_file_location(name, path)
-    sys.modules[name] = importlib.util.module_from_spec(spec)  # where its dataclasses look
+    sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up here
     spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
 
 
 def build(row, models):
-    """(the example's model as near to the row as its arguments allow, what else it is)."""
+    """Returns the example's model, as close to the row as its arguments allow, and how it differs."""
     args, classes = row["model"], row["num_classes"]
     dtype = jnp.dtype(args["dtype"])
     if args["name"] == "resnet":
@@ -104,9 +104,9 @@ def build(row, models):
 
 
 def of_one_device(model):
-    """`model.apply` with the axis "batch" over which the examples' BatchNorm averages, of length 1.
+    """Returns `model.apply` inside an axis "batch" of length 1, over which the examples' BatchNorm averages.
 
-    The examples map whole steps over devices, whose all-reduces XLA would keep on CPU also for a single one.
+    The examples map whole steps over devices. On CPU, XLA would keep the all-reduces even for a single device.
     """
 
     def apply(variables, inputs):
@@ -122,7 +122,7 @@ def variables_of(state):
 
 
 def train_step(state, batch, label_smoothing):
-    """One update, with the loss and accuracy before it."""
+    """Returns the state after one update, and the loss and accuracy before it."""
     inputs, labels = batch
 
     def objective(params):
@@ -136,7 +136,7 @@ def train_step(state, batch, label_smoothing):
 
 
 def random_batches(row):
-    """[(arguments of the model, labels)] of full rows, or images. The Transformers shift the labels by themselves."""
+    """Returns [(arguments of the model, labels)] of images or full rows, whose labels the Transformers shift."""
     random = np.random.default_rng(0)
     batch, shape, classes = row["batch_size"], row["input_shape"], row["num_classes"]
 

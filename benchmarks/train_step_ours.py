@@ -15,7 +15,7 @@ from warmup_jax.training import program
 
 
 def set_up(task):
-    """The side of `task["row"]`; XLA takes the cores that the process may use."""
+    """Returns the side for `task["row"]`; XLA uses the cores that the process may use."""
     row = task["row"]
     program.prepare_process(row["model"])
     process.enable_compilation_cache()
@@ -49,7 +49,7 @@ def set_up(task):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
             states, metrics = plan.train(states, program.chunk_inputs(planned, plan, knobs, {}, chunk, first))
             pending.append(metrics)
-            if len(pending) > plan.chunks_ahead:  # behind the device, as in training
+            if len(pending) > plan.chunks_ahead:  # read behind the device, as in training
                 jax.block_until_ready(pending.pop(0))
         return float(jax.block_until_ready((states, metrics))[1]["train/loss"][0, -1])
 
@@ -64,9 +64,10 @@ def set_up(task):
 
 
 def forward_flops(row, dataset):
-    """Of the model's forward pass as XLA has attention and convolutions, whatever this code saves or adds by its own.
+    """Returns the operations of the forward pass with XLA's own attention and convolutions.
 
-    It leaves out none of causal attention. Convolutions in bfloat16 are XLA's own on every device.
+    They do not depend on what the kernels of this code save or add. Causal attention counts in full. The dtype is
+    bfloat16 for images because convolutions in bfloat16 are XLA's own on every device.
     """
     plain = dict(attention="xla") if is_text(row) else dict(dtype="bfloat16")
     model = models.build(**row["model"] | plain, num_classes=row["num_classes"], input_shape=row["input_shape"])
@@ -83,7 +84,7 @@ def peak_on_gpu():
 
 
 def random_data(row):
-    """A resident data set of full rows, or images, with the inputs and labels that real ones have."""
+    """Returns a resident data set of images or full rows, with inputs and labels in the form of real ones."""
     random = np.random.default_rng(0)
     shape, classes, examples = row["input_shape"], row["num_classes"], BATCHES * row["batch_size"]
     if not is_text(row):
@@ -115,6 +116,6 @@ def random_data(row):
             "weights": batch["weights"],
             "inputs": {key: value for key, value in batch.items() if key not in ("labels", "weights")},
         }
-    # Aligned, as those of a file are: the device needs no copy.
+    # Aligned like arrays from a file, so that the device needs no copy.
     split = Split(examples, jax.tree.map(lambda each: np.asarray(jax.device_put(each)), arrays), None)
     return Dataset("random", split, split, classes, shape, "device", 0, prepare)

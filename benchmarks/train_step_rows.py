@@ -1,4 +1,4 @@
-"""What train_step.py measures: the models by name, in sizes for a CPU and for a GPU, and what every side hands back."""
+"""Models that train_step.py measures, by name, in sizes for a CPU and for a GPU, and the interface of a side."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,8 +29,9 @@ RESNET = dict(
 )
 IMAGENET = RESNET | dict(form="imagenet", shortcut="B")
 
-# What all sides build from. `steps` are those measured in a round, about five seconds on one core, or ten where a step
-# takes seconds. `chunk_steps` are those of one dispatch of this code; None: as in training. `gpu` changes the row.
+# All sides build their models from these rows. `steps` is the number of steps measured in a round: about five seconds
+# on one core, or ten where a step takes seconds. `chunk_steps` is the number of steps in one dispatch of this code, or
+# None for the number used in training. `gpu` holds the changes to the row on a GPU.
 ROWS = {
     "transformer": dict(
         title="encoder-decoder, d256, 3 + 3 layers, Post-LN",
@@ -122,23 +123,23 @@ ROWS = {
         model=GPT | dict(name="decoder", width=768, heads=12, ffn_width=3072, depth=12, max_positions=1024),
     ),
 }
-LEARNING_RATE = 1e-5  # so low that the losses of all sides stay comparable
-BATCHES = 8  # of different data, again and again
+LEARNING_RATE = 1e-5  # low, so that the losses of all sides stay comparable
+BATCHES = 8  # number of different batches, which repeat
 
 
 class Side(NamedTuple):
-    """One side, ready to train."""
+    """A side that is ready to train."""
 
     parameters: int
     about: str
-    dispatch: int  # steps of one dispatch
-    run: Callable  # number of dispatches -> the last loss, when all is done
-    flops: Callable  # () -> those of a forward pass of one batch
+    dispatch: int  # steps per dispatch
+    run: Callable  # number of dispatches -> the last loss, after all are done
+    flops: Callable  # () -> operations of a forward pass of one batch
     peak_on_gpu: Callable  # () -> bytes
 
 
 def chosen(name, device, smoke, steps, dropout):
-    """The row of a model as the command line changes it."""
+    """Returns the row of a model, with the changes of the command line."""
     row = ROWS[name] | (ROWS[name]["gpu"] if device == "gpu" else {})
     model = row["model"] | (dict(dtype="bfloat16") if device == "gpu" else {})
     if is_text(row):
@@ -148,7 +149,7 @@ def chosen(name, device, smoke, steps, dropout):
 
 
 def small(row):
-    """The row in a tiny size, its kinds of layers kept."""
+    """Returns the row in a tiny size, with the same kinds of layers."""
     model = row["model"]
     if is_text(row):
         depths = {key: 1 for key in model if key.endswith("depth")}
@@ -172,7 +173,7 @@ def is_text(row):
 
 
 def flax_example(row):
-    """The folder of the Flax example with this model, or None."""
+    """Returns the folder of the Flax example with this model, or None."""
     model = row["model"]
     if model["name"] == "resnet":
         return "imagenet" if model["form"] == "imagenet" and model["stem"] == "7x7" else None

@@ -1,4 +1,4 @@
-"""What train_step.py prints: the table, as text or Markdown, and the lines on what the sides did."""
+"""Output of train_step.py: the table, as text or Markdown, and the lines on the work of each side."""
 
 import math
 import statistics
@@ -6,8 +6,8 @@ import statistics
 from train_step_rows import is_text
 
 LOSS_TOLERANCE = 0.05
-NOISY = {"tiny": 0.1}  # models whose first loss differs by 5 % between seeds
-# How far a peer may be from this code. Flax's examples have other layers and an initialisation of their own.
+NOISY = {"tiny": 0.1}  # tolerance for models whose first loss differs by 5 % between seeds
+# The largest relative differences from this code. Flax's examples have other layers and another initialisation.
 PLAIN = dict(parameters=0.0, flops=0.01, first_loss=LOSS_TOLERANCE)
 TOLERANCES = {
     "ours": PLAIN,
@@ -37,7 +37,7 @@ def heading(columns, markdown):
 
 
 def lines(model, row, rounds, columns, markdown):
-    """The lines of one model, one for each side."""
+    """Returns the lines of one model, one for each side."""
     table = [[cells(name, rounds)[column] for column in columns] for name in rounds[0] if name != "rate"]
     if markdown:
         return "\n".join(f"| {model} | {' | '.join(each)} |" for each in table)
@@ -45,7 +45,7 @@ def lines(model, row, rounds, columns, markdown):
 
 
 def aligned(each, columns):
-    """A line of text: the side to the left, numbers to the right."""
+    """Returns a line of text, with the side to the left and numbers to the right."""
     width = COLUMNS[columns[0]]
     return " ".join(
         [f"{'  ' + each[0]:{width}}"] + [f"{cell:>{COLUMNS[column]}}" for cell, column in zip(each[1:], columns[1:])]
@@ -53,7 +53,7 @@ def aligned(each, columns):
 
 
 def cells(name, rounds):
-    """What stands in each column for a side."""
+    """Returns the cells of a side by column."""
     of = {key: [each[name][key] for each in rounds] for key in ("wall", "cpu", "first", "peak", "training")}
     ratio = {clock: [each[name][clock] / each["ours"][clock] for each in rounds] for clock in ("wall", "cpu")}
     operations = 3 * rounds[0][name]["flops"]
@@ -78,13 +78,13 @@ def rate(rounds):
 
 
 def agreement(model, row, sides, smoke):
-    """Lines on what each side did; ends the program if one did other work than ours."""
+    """Returns lines on the work of each side; ends the program if a side did different work from this code."""
     ours = sides["ours"]
     for name, side in sides.items():
         allowed = TOLERANCES[name] | (dict(first_loss=math.inf) if smoke else {})
         if not smoke and name != "flax" and model in NOISY:
             allowed |= dict(first_loss=NOISY[model])
-        if smoke and name == "flax":  # in a tiny model the biases that it lacks are a large part
+        if smoke and name == "flax":  # the biases that it lacks are a large part of a tiny model
             allowed |= dict(parameters=math.inf)
         for quantity, tolerance in allowed.items():
             if not abs(difference(side, ours, quantity)) <= tolerance:
@@ -116,7 +116,7 @@ def difference(side, ours, quantity):
 
 
 def spread(values, form):
-    """Median (lowest to highest)."""
+    """Formats values as "median (lowest to highest)", or a single value alone."""
     if len(values) == 1:
         return format(values[0], form)
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

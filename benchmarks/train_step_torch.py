@@ -17,7 +17,7 @@ BOTTLENECK_DEPTHS = (50,)
 
 
 def set_up(task):
-    """The side `task["side"]` of `task["row"]`, "eager" or "compiled"."""
+    """Returns the side `task["side"]`, "eager" or "compiled", for `task["row"]`."""
     row, gpu = task["row"], task["device"] == "gpu"
     device = torch.device("cuda" if gpu else "cpu")
     if not gpu:
@@ -63,7 +63,7 @@ def set_up(task):
 
 
 def forward_flops(model, inputs):
-    """Of a forward pass; attention by its plain form, since the counter does not know every fused one."""
+    """Returns the operations of a forward pass, with plain attention: the counter does not know every fused one."""
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(*inputs)
     return counter.get_total_flops()
@@ -77,7 +77,7 @@ def build(row):
 
 
 def random_batches(row, device):
-    """[(inputs, labels)] of full rows, or images."""
+    """Returns [(inputs, labels)] of images or full rows."""
     batch, shape, classes = row["batch_size"], row["input_shape"], row["num_classes"]
     if not is_text(row):
         height, width, channels = shape
@@ -95,7 +95,7 @@ def random_batches(row, device):
 
 
 class Attention(nn.Module):
-    """Multi-head attention to x itself, or to a memory."""
+    """Multi-head self-attention, or attention to a memory."""
 
     def __init__(self, args, cross):
         super().__init__()
@@ -118,7 +118,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Sublayers in residual sums, Pre-LN or Post-LN."""
+    """A Transformer block: sublayers with residual sums, Pre-LN or Post-LN."""
 
     def __init__(self, args, cross):
         super().__init__()
@@ -143,7 +143,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Embeddings with their positions, blocks, and the last norm."""
+    """Token and position embeddings, blocks and the last norm."""
 
     def __init__(self, args, depth, cross):
         super().__init__()
@@ -167,7 +167,7 @@ class Stack(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens -> logits, the embeddings tied to the output."""
+    """A language model, tokens -> logits, with the embeddings tied to the output."""
 
     def __init__(self, args, classes):
         super().__init__()
@@ -180,7 +180,7 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Source and target tokens with their segments -> logits, one table for all embeddings and the output."""
+    """An encoder-decoder, source and target tokens with segments -> logits, and one table for embeddings and output."""
 
     def __init__(self, args, classes):
         super().__init__()
@@ -203,7 +203,7 @@ class Transformer(nn.Module):
 
 
 def same(query, key):
-    """The attention mask [B, 1, T, S]: of one segment, and not padding."""
+    """Returns the attention mask [B, 1, T, S]: True within a segment, False for padding."""
     return ((query[:, :, None] == key[:, None]) & (key != 0)[:, None])[:, None]
 
 
@@ -220,7 +220,10 @@ def initialise(model, args):
 
 
 class ResNet(nn.Module):
-    """Images [B, C, H, W] -> logits: basic blocks or bottlenecks after a 3x3 stem, or a 7x7 one with a max-pool."""
+    """A ResNet, images [B, C, H, W] -> logits, with basic or bottleneck blocks after a 3x3 or 7x7 stem.
+
+    A max-pool follows the 7x7 stem.
+    """
 
     def __init__(self, args, incoming, classes):
         super().__init__()
@@ -250,9 +253,13 @@ class ResNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """relu(branch(x) + shortcut(x)); shortcut "A" appends channels of zeros, "B" projects.
+    """A residual block, relu(branch(x) + shortcut(x)); shortcut "A" appends channels of zeros, "B" projects.
 
-    `of_branch` holds (kernel size, outgoing channels, stride) of each convolution.
+    Args:
+      incoming: channels of x.
+      of_branch: (kernel size, output channels, stride) of each convolution.
+      stride: stride of the whole block.
+      shortcut: "A" or "B".
     """
 
     def __init__(self, incoming, of_branch, stride, shortcut):
