@@ -88,6 +88,7 @@ def test_a_workdir_that_cannot_be_written_is_named(train, tmp_path):
     assert answer.returncode == 2 and str(tmp_path / "file") in answer.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_arguments_of_components_and_another_unit_in_place_of_one_unset(train, tmp_path):
     answer = train(
         CONFIG + ":smoke",
@@ -109,6 +110,7 @@ def test_the_command_line_gives_arguments_of_components_and_another_unit_in_plac
     assert [rate for rate in rates if rate is not None] == [0.5] * 4
 
 
+@pytest.mark.slow
 def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):
     answer = subprocess.run(
         [

@@ -75,6 +75,7 @@ def train(chosen, params, steps=2):
     return metrics, carries
 
 
+@pytest.mark.slow
 def test_every_diagnostic_in_a_loop_over_runs():
     assert set(CHOSEN) == set(DIAGNOSTICS)
     runs = [make_params(0), make_params(1)]

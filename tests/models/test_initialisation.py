@@ -224,6 +224,7 @@ def slopes(small_decoder, quick_jit):
     return {norm: slope(norm) for norm in ("post", "pre")}
 
 
+@pytest.mark.slow
 def test_the_last_gradient_of_post_norm_does_not_shrink_with_depth(slopes):
     assert abs(slopes["post"]) < 0.15
 

@@ -123,6 +123,7 @@ def test_relus_are_nowhere_negative_and_some_are_0(toy, quick_jit, random_params
         assert relu.min() == 0 < relu.max(), layer
 
 
+@pytest.mark.slow  # test_build.py has the same of `apply`
 def test_jitted_equals_eager_and_mapped_equals_a_loop(toy, quick_jit, random_params, random_stats):
     model, inputs = toy
     first = random_params(model), random_stats(model)

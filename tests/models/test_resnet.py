@@ -36,7 +36,13 @@ def test_projections_add_their_parameters(small_resnet):
 # The counts of torchvision's models of the same names.
 @pytest.mark.parametrize(
     "depth, expected",
-    [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160), (152, 60_192_808)],
+    [
+        (18, 11_689_512),
+        (34, 21_797_672),
+        (50, 25_557_032),
+        pytest.param(101, 44_549_160, marks=pytest.mark.slow),
+        pytest.param(152, 60_192_808, marks=pytest.mark.slow),
+    ],
 )
 def test_parameters_of_the_imagenet_form(small_resnet, depth, expected):
     args = dict(form="imagenet", width=1.0, shortcut="B", stem="7x7", num_classes=1000, input_shape=(224, 224, 3))

@@ -142,6 +142,7 @@ def assert_same_sweep(alone, workdir, done):
     assert ends[0] == ends[1] and None in ends[0] and any(end is not None for end in ends[0])
 
 
+@pytest.mark.slow
 def test_a_sweep_on_two_devices_is_that_on_one(alone, two):
     assert_same_sweep(alone, *two)
 

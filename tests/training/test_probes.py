@@ -64,6 +64,7 @@ def everything(tmp_path_factory):
     return small(), workdir, experiment.run(small(), workdir)
 
 
+@pytest.mark.slow
 def test_each_diagnostic_is_logged_when_it_is_due(everything):
     _, workdir, summary = everything
     found = measured(workdir)
@@ -99,7 +100,7 @@ def test_a_resumed_run_measures_the_same(everything, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("iterations, tolerance", [(30, 1e-3), (3, 1e-2)])
+@pytest.mark.parametrize("iterations, tolerance", [pytest.param(30, 1e-3, marks=pytest.mark.slow), (3, 1e-2)])
 def test_two_updates_by_hand(tmp_path, iterations, tolerance):
     """Sharpness from the dense Hessian, and what an update gains on its own batch and on one of the test split."""
     chosen = {

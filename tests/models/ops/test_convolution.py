@@ -112,6 +112,7 @@ def test_parts_divide_the_batch_and_are_not_too_small(output, parts):
     assert convolution.count_parts(output) == parts
 
 
+@pytest.mark.slow
 def test_no_tiles_are_kept_for_the_gradient(monkeypatch):
     """A chain of convolutions by Winograd, whose tiles are four times an image."""
     x, w = example((8, 16, 16, 64), (3, 3, 64, 64))

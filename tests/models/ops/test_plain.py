@@ -20,6 +20,8 @@ RESNETS = {
 }
 CASES = [("fcn", "fcn"), *(("resnet", name) for name in RESNETS), *(("decoder", norm) for norm in ALLOWED["norm"]),
          ("transformer", "post"), ("transformer", "pre")]  # fmt: skip
+# One of each kind of kernel in the fast tier: every other case compiles for seconds.
+FAST = [("fcn", "fcn"), ("resnet", "Winograd"), ("decoder", "post"), ("decoder", "pre"), ("transformer", "post")]
 
 
 @pytest.fixture
@@ -57,7 +59,9 @@ def loss_of(model, inputs):
     return loss
 
 
-@pytest.mark.parametrize("kind, case", CASES)
+@pytest.mark.parametrize(
+    "kind, case", [case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_loss_and_gradient_of_every_model_are_those_of_plain_jax(small_model, random_params, quick_jit, kind, case):
     model, inputs = small_model(kind, case)
     params, results = random_params(model), []
