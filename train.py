@@ -4,24 +4,35 @@ import time
 
 STARTED = time.perf_counter()  # before the imports, which count for the time to the first step
 
-from absl import flags
+import contextlib
+from pathlib import Path
 
-from warmup_jax import cli
+from warmup_jax import cli, places
 from warmup_jax.runtime import process
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; by default a new one under runs/")
+WORKDIR = ("DIR", "folder of the run, which it resumes; by default a new one")
 
 
-def main() -> None:
+def main(arguments: cli.Arguments) -> None:
     """Runs the config; exit status 0 when done or stopped by a signal, 2 for a user's mistake, 1 otherwise."""
     process.restart_with_huge_pages()
+    given = arguments.options["workdir"]
+    try:
+        name = f"{arguments.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        workdir = places.new_folder(Path("runs", name)) if given is None else places.local("--workdir", given)
+    except ValueError as error:
+        cli.fail(error)
+    except OSError as error:
+        cli.fail(f"{error}; choose another place with --workdir=DIR")
     from warmup_jax.training import experiment  # after the flags are known to be right: it imports much
 
-    workdir = WORKDIR.value or f"runs/{cli.config_name()}-{time.strftime('%Y%m%d-%H%M%S')}"
     print(f"workdir: {workdir}", flush=True)
     try:
-        experiment.run(cli.CONFIG.value, workdir, STARTED)
+        experiment.run(arguments.config, workdir, STARTED)
     except experiment.UserError as error:
+        if given is None:
+            with contextlib.suppress(OSError):
+                workdir.rmdir()  # it is empty if nothing came of the run
         cli.fail(error)
     except experiment.Interrupted as interruption:
         print(interruption)
@@ -30,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, __doc__, workdir=WORKDIR)

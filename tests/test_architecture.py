@@ -9,8 +9,8 @@ from commands import ROOT, python
 PACKAGE = ROOT / "warmup_jax"
 # The packages by level, from the lowest. An import goes to the same package or to a lower level.
 LEVELS = (
-    ("registry", "numerics", "losses"),
-    ("runtime", "schedules", "models", "data", "diagnostics", "workdir"),
+    ("registry", "numerics", "losses", "places"),
+    ("runtime", "schedules", "models", "data", "diagnostics", "workdir", "config_files"),
     ("transforms",),
     ("optimizers",),
     ("report",),
@@ -18,7 +18,7 @@ LEVELS = (
     ("cli",),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-READS_FILES_ONLY = {"report": ("workdir",)}
+READS_FILES_ONLY = {"report": ("workdir", "places")}
 
 
 def imports(path):

@@ -1,43 +1,64 @@
 """The command line that all programs of a config share: --config=FILE[:ARG] --config.KEY=VALUE ...
 
-Importing this module defines the flags.
+It is read once, when a program calls `run`: first brought into pairs of name and value, then checked and applied in
+order. So `--config.peak_lr=0.5`, `--config.peak_lr 0.5` and `-config.peak_lr=0.5` mean the same.
 """
 
-import ast
 import atexit
+import contextlib
 import gc
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from warmup_jax import registry
+from warmup_jax import config_files, registry
 
-sys.path.append(str(Path(__file__).parent.parent))  # config files import what they share from `configs`
 logging.set_verbosity(logging.FATAL)  # errors of libraries reach the user once, as one line
 
-OVERRIDES = [arg for arg in sys.argv if arg.startswith("--config.")]
-# Overrides that ml_collections cannot apply: they unset a value, give a component a new argument, or sweep a new name.
-OWN_OVERRIDES = [
-    arg
-    for arg in OVERRIDES
-    if arg.endswith("=None") or "_args." in arg.partition("=")[0] or arg.startswith("--config.sweep.")
-]
-CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    help_string="configs/NAME.py[:ARG]; --config.KEY=VALUE changes a value, None unsets it",
-    sys_argv=[arg for arg in sys.argv if arg not in OWN_OVERRIDES],
-)
+# name: (how it is written, what it does); programs add their own, which take a value.
+OPTIONS = {
+    "config": ("FILE[:ARG]", "what to train, as in configs/resnet_warmup.py:cifar10"),
+    "config.KEY": ("VALUE", "changes a value; None unsets it; the last one counts"),
+    "print_config": ("", "prints every key of the config with its value and exits"),
+    "help": ("", "prints this and exits"),
+}
+SWITCHES = {"help": "help", "h": "help", "helpshort": "help", "helpfull": "help", "print_config": "print_config"}
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the command line, calls `main()` and ends the process."""
+class Arguments(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+      config: the config with all overrides applied, locked.
+      name: the name of the config file, without folder and ending.
+      options: the values of the program's own options, None where not given.
+    """
+
+    config: ConfigDict
+    name: str
+    options: dict[str, str | None]
+
+
+def run(main: Callable[[Arguments], None], about: str, **options: tuple[str, str]) -> None:
+    """Parses the command line and calls `main` with what it asks for; a mistake ends the program with one line.
+
+    Args:
+      main: the program.
+      about: the first lines of its help.
+      **options: name -> (how its value is written, what it does) of the program's own options.
+    """
     sys.unraisablehook = _ignore_closed_loops
     atexit.register(gc.freeze)  # otherwise Python searches all of JAX for garbage as it ends, for half a second
-    app.run(lambda argv: main(), flags_parser=_parse)
+    try:
+        arguments = parse(flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=True), about, options)
+    except (ValueError, flags.Error) as error:
+        fail(error)
+    app.run(lambda argv: main(arguments), argv=sys.argv[:1])  # absl sees none of them
 
 
 def fail(message: object, status: int = 2) -> NoReturn:
@@ -46,69 +67,96 @@ def fail(message: object, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def config_name() -> str:
-    """Returns the name of the config file, without folder and ending."""
-    flag: Any = flags.FLAGS["config"]
-    return Path(flag.config_filename.partition(":")[0]).stem
+def parse(argv: Sequence[str], about: str, options: dict[str, tuple[str, str]]) -> Arguments:
+    """Returns what a command line asks for; prints the help or the config and exits if it asks for that.
+
+    Raises:
+      ValueError: for an unknown argument or key, a value of the wrong type, or a config file that fails.
+    """
+    pairs = list(normal_form(argv))
+    if ("help", "true") in pairs:
+        print(usage(about, options))
+        sys.exit(0)
+    chosen = dict.fromkeys(options)
+    path, overrides = None, []
+    for name, value in pairs:
+        key = name.removeprefix("no")
+        if key.startswith("config."):
+            overrides.append((name, value))
+        elif name not in (*options, "config", "print_config"):
+            known = [f"--{known}" for known in (*OPTIONS, *options)]
+            raise registry.unknown("argument", f"--{name}", known)
+        elif value is None:
+            raise ValueError(f"--{name} needs a value: --{name}={(OPTIONS | options)[name][0]}")
+        elif name == "config":
+            path = value
+        elif name in chosen:
+            chosen[name] = value
+    if path is None:
+        raise ValueError("--config is missing; for example --config=configs/resnet_warmup.py (--help lists them)")
+    config = config_files.load(path)
+    config_files.override(config, overrides)
+    if ("print_config", "true") in pairs:
+        print("\n".join(config_files.lines(config)))
+        sys.exit(0)
+    return Arguments(config, Path(path.partition(":")[0]).stem, chosen)
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a mistake in them or in the config file ends the program with one line."""
-    try:
-        rest = flags.FLAGS([arg for arg in argv if arg not in OWN_OVERRIDES])
-        if CONFIG.value is None:
-            raise flags.Error("--config is missing; for example --config=configs/resnet_warmup.py")
-        list(CONFIG.value)  # the config file is read only now, and may fail
-        for arg in OWN_OVERRIDES:
-            _override(CONFIG.value, _key(arg).split("."), arg.partition("=")[2])
-        if len(rest) > 1:
-            raise flags.Error(f"unknown argument {rest[1]!r}")
-        return rest
-    except (AttributeError, KeyError, TypeError) as error:  # an override of an unknown key
-        fail(_unknown_key(argv) or error)
-    except Exception as error:  # flags and config files can raise anything
-        fail(str(error).rpartition("Error: ")[2])
+def normal_form(argv: Iterable[str]) -> list[tuple[str, str | None]]:
+    """Returns the arguments as pairs of name and value, however they are written.
+
+    Raises:
+      ValueError: for an argument that is neither a name nor the value of one.
+
+    Examples:
+      >>> normal_form(["--config=a.py", "-workdir", "runs/a", "--config.end_lr", "-1", "--noconfig.model.bias"])
+      [('config', 'a.py'), ('workdir', 'runs/a'), ('config.end_lr', '-1'), ('noconfig.model.bias', None)]
+    """
+    pairs: list[tuple[str, str | None]] = []
+    waits = False  # for a value
+    for argument in argv:
+        name, equals, value = argument.lstrip("-").partition("=")
+        if waits and (not argument.startswith("-") or _is_number(argument)):
+            pairs[-1] = (pairs[-1][0], argument)
+            waits = False
+        elif not argument.startswith("-") or not name:
+            raise ValueError(f"unknown argument {argument!r}; allowed: --NAME=VALUE")
+        elif name in SWITCHES and not equals:
+            pairs.append((SWITCHES[name], "true"))
+            waits = False
+        else:
+            pairs.append((name, value if equals else None))
+            waits = not equals and not name.startswith("noconfig.")
+    return pairs
 
 
-def _override(config: ConfigDict, path: list[str], text: str) -> None:
-    """Sets config.a.b = value; the path may be new only below `sweep` and keys that end in _args."""
-    holder = config
-    for name in path[:-1]:
-        if name not in holder and holder is not config:
-            with config.unlocked():
-                holder[name] = ConfigDict()
-        holder = holder[name]
-    if path[-1] not in holder and holder is config:
-        raise KeyError(path[-1])
-    try:
-        value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        value = text
-    try:
-        with config.unlocked():
-            holder[path[-1]] = value
-    except TypeError as error:
-        raise ValueError(f"--config.{'.'.join(path)}={text}: {error}") from error
+def usage(about: str, options: dict[str, tuple[str, str]]) -> str:
+    """Returns the help of a program: its arguments, and the configs with the arguments that they take."""
+    described = OPTIONS | options
+    described["help"] = described.pop("help")  # the last
+    rows = {f"  --{name}{'=' if value else ''}{value}": does for name, (value, does) in described.items()}
+    width = max(map(len, rows)) + 2
+    lines = [about.strip(), ""]
+    for written, does in rows.items():
+        lines += _wrapped(does, f"{written:{width}}", " " * width)
+    lines += ["", "Example: --config=configs/resnet_warmup.py:cifar10,smoke --config.peak_lr=0.5"]
+    lines += ["", "Configs, each with the words that ARG is made of, commas between them:"]
+    for path in config_files.available():
+        known = config_files.arguments(path).replace("+", " + ")
+        lines += ["", *_wrapped(f"{path}: {config_files.summary(path)}"), *_wrapped(known, "    ", "    ")]
+    return "\n".join(lines)
 
 
-def _key(arg: str) -> str:
-    """Returns the dotted key of a `--config.KEY=VALUE` argument."""
-    return arg.removeprefix("--config.").partition("=")[0]
+def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+    """Returns the lines of a text for a terminal of 80 columns."""
+    return textwrap.wrap(text, 80, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
-def _unknown_key(argv: list[str]) -> Exception | None:
-    """Returns the error for the first override of an unknown key, None if the config has all keys."""
-    paths = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
-    for arg in OVERRIDES if paths else ():
-        holder, parents = config_flags.config_flags.ConfigFileFlagParser("config").parse(paths[-1]), ""
-        for name in _key(arg).split("."):
-            known = list(holder) if hasattr(holder, "keys") else []
-            if name not in known and parents.endswith(("_args", " sweep")):
-                break
-            if name not in known:
-                return registry.unknown(f"config key{parents}", name, known)
-            holder, parents = holder[name], f"{parents or ' in'} {name}"
-    return None
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False
 
 
 def _ignore_closed_loops(unraisable: Any) -> None:

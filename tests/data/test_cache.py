@@ -80,8 +80,9 @@ def test_changed_records_are_decoded_again(write_toy, array_cache):
 def test_unwritable_cache_warns_and_works(write_toy, tmp_path, monkeypatch, assert_same_set):
     folder, arrays = write_toy()
     # A file in place of the folder: writing fails even for the superuser.
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "warmup_jax").mkdir()
+    (tmp_path / "warmup_jax" / "arrays").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.warns(UserWarning, match="cannot keep decoded data"):
         dataset = load(folder)
     assert_same_set(dataset.train, *arrays["train"])

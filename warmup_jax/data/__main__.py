@@ -10,7 +10,9 @@ import tarfile
 import textwrap
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
+from warmup_jax import places
 from warmup_jax.data.catalog import DATASETS
 from warmup_jax.data.tfds import paths
 from warmup_jax.data.tfds.prepare import prepare
@@ -25,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "list":
             _list(options.data_dir)
         else:
-            _prepare(options.name, options.data_dir, options.archive)
+            archives = [places.local("--archive", path) for path in options.archive]
+            _prepare(options.name, options.data_dir, archives)
     except (ValueError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(name: str, data_dir: str | None, given: Sequence[str]) -> None:
+def _prepare(name: str, data_dir: str | None, given: Sequence[Path]) -> None:
     folder, written = prepare(name, data_dir=data_dir, given=given)
     print(f"{name} is {'now' if written else 'already'} prepared in {folder}")
 

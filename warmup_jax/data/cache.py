@@ -1,7 +1,6 @@
 """Arrays that are costly to compute, kept in the user's cache folder as .npy files."""
 
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -11,13 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from warmup_jax import places
 from warmup_jax.data.dataset import Arrays
 
 
-def root() -> pathlib.Path:
-    """Returns the folder that holds the entries, one folder each."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(base).expanduser() / "warmup_jax" / "arrays"
+def root() -> pathlib.Path | None:
+    """Returns the folder that holds the entries, one folder each; None if nothing can be kept."""
+    cache = places.cache()
+    return cache and cache / "arrays"
 
 
 def load_or_make(entry: str, make: Callable[[], Arrays]) -> Arrays:
@@ -30,7 +30,9 @@ def load_or_make(entry: str, make: Callable[[], Arrays]) -> Arrays:
     Returns:
       {key: read-only memory-mapped array}, or the result of `make` if the cache cannot be written.
     """
-    path = root() / entry
+    if (folder := root()) is None:
+        return make()
+    path = folder / entry
     stored = _load(path)
     if stored is None:
         made = make()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from warmup_jax import places
 from warmup_jax.report import pages
 
 
@@ -12,11 +13,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 2, with one line of error, for a workdir that cannot be read."""
     options = _parser().parse_args(arguments)
     try:
-        options.out.write_text(pages.page(options.workdirs, options.threshold), encoding="utf-8")
+        out = places.local("--out", options.out)
+        workdirs = [places.local("WORKDIR", workdir) for workdir in options.workdirs]
+        out.write_text(pages.page(workdirs, options.threshold), encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(f"report: {options.out}")
+    print(f"report: {out}")
     return 0
 
 

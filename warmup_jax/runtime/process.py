@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from warmup_jax import places
+
 # Since glibc 2.35. One heap for all threads saves 30 to 100 MB while programs are compiled (benchmarks/NOTES.md).
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1"}
 SYSTEM_ALLOWS = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -75,13 +77,12 @@ def one_device_for_each_core() -> None:
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless the user has chosen another one."""
+    """Keeps compiled programs in the user's cache folder, if there is one and the user has not chosen another."""
     import jax
 
     config: Any = jax.config  # Any: its attributes are made at run time
-    if config.jax_compilation_cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        config.update("jax_compilation_cache_dir", os.path.join(home, "warmup_jax", "compiled"))
+    if config.jax_compilation_cache_dir is None and (cache := places.cache()):
+        config.update("jax_compilation_cache_dir", str(cache / "compiled"))
         config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

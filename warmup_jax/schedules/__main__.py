@@ -12,6 +12,7 @@ python -m warmup_jax.schedules --config=configs/NAME.py[:ARG] [--config.KEY=VALU
   jumps, a peak that is not reached and how many updates the warmup costs
 """
 
+import argparse
 import inspect
 import re
 import runpy
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from warmup_jax import schedules
+from warmup_jax import places, schedules
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "Warmups": schedules.WARMUPS,
@@ -94,7 +95,7 @@ def replace_tables(path: str) -> None:
     before, begin, rest = Path(path).read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        sys.exit(f"error: {path} lacks the line {BEGIN if not begin else END}")
+        raise ValueError(f"{path} lacks the line {BEGIN if not begin else END}")
     Path(path).write_text(f"{before}{BEGIN}\n\n{markdown()}\n{END}{after}")
 
 
@@ -110,20 +111,42 @@ def shapes(path: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command."""
-    out = [argument.partition("=")[2] for argument in arguments if argument.startswith("--out=")]
-    rest = [argument for argument in arguments if not argument.startswith("--out=")]
-    if rest == ["shapes"]:
-        shapes(out[-1] if out else "shapes.png")
-    elif rest == ["list", "--markdown"]:
-        replace_tables(out[-1]) if out else print(markdown())
-    elif rest == ["list"] and not out:
-        print(listing())
-    elif any(argument.startswith("--config") for argument in arguments):
+    """Runs the command; exit status 2 for a user's mistake."""
+    if any(argument.startswith(("--config", "-config")) for argument in arguments):
         # By name, because this package lies below `training` and must not import it.
         runpy.run_module("warmup_jax.training.show_schedule", run_name="__main__")
-    else:
-        sys.exit(__doc__)
+        return
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "list" and options.out and not options.markdown:
+        parser.error("argument --out: it needs --markdown")
+    try:
+        out = places.local("--out", options.out) if options.out is not None else None
+        if options.command == "shapes":
+            shapes(str(out or "shapes.png"))
+        elif out:
+            replace_tables(str(out))
+        else:
+            print(markdown() if options.markdown else listing())
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m warmup_jax.schedules",
+        usage="python -m warmup_jax.schedules list|shapes|--config=FILE ... [--out=FILE]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    list_parser = commands.add_parser("list", help="every warmup, decay and recipe", allow_abbrev=False)
+    list_parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    list_parser.add_argument("--out", metavar="FILE.md", help="replace the tables in this file")
+    shapes_parser = commands.add_parser("shapes", help="a picture of every warmup factor", allow_abbrev=False)
+    shapes_parser.add_argument("--out", metavar="FILE.png", help="the picture (default: shapes.png)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from warmup_jax import report
+from warmup_jax import places, report
 from warmup_jax.runtime import devices, process
 from warmup_jax.training import schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
@@ -48,9 +48,9 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
     """
     started = time.perf_counter() if started is None else started
     process.enable_compilation_cache()
-    workdir = Path(workdir)
     with shutdown_on_signal() as shutdown, contextlib.ExitStack() as stack:
         try:
+            workdir = places.local("workdir", workdir)
             config = plain(config)
             schema.check_keys(config)
             prepare_process(config["model"])

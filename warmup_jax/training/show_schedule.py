@@ -6,9 +6,7 @@ python -m warmup_jax.training.show_schedule --config=configs/NAME.py[:ARG] [--co
 from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
-
-from warmup_jax import cli, data, schedules
+from warmup_jax import cli, data, places, schedules
 from warmup_jax.training import build, schema, sweep
 
 
@@ -51,18 +49,14 @@ def _train_size(config: Mapping[str, Any]) -> int:
     return data.load(**config["dataset"]).train.size
 
 
-def main() -> None:
+def main(arguments: cli.Arguments) -> None:
     """Runs the command; exit status 2 for a user's mistake."""
-    out = flags.DEFINE_string("out", "schedule.png", "file of the picture")
-
-    def show() -> None:
-        try:
-            print(describe(cli.CONFIG.value.to_dict(), out.value))
-        except (ValueError, OSError) as error:
-            cli.fail(error)
-
-    cli.run(show)
+    try:
+        out = places.local("--out", "schedule.png" if arguments.options["out"] is None else arguments.options["out"])
+        print(describe(arguments.config.to_dict(), str(out)))
+    except (ValueError, OSError) as error:
+        cli.fail(error)
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main, __doc__, out=("FILE.png", "the picture; by default schedule.png"))

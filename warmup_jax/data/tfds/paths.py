@@ -4,7 +4,7 @@ import os
 import pathlib
 import re
 
-from warmup_jax import registry
+from warmup_jax import places, registry
 from warmup_jax.data.catalog import DATASETS
 
 NAME = re.compile(r"(\w+(?:/[\w.+-]+)?)(?::(\d+\.\d+\.\d+))?")
@@ -12,9 +12,20 @@ VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def root(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
-    """Returns the folder of prepared sets: `data_dir`, else $TFDS_DATA_DIR, else TFDS's own default."""
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(data_dir).expanduser()
+    """Returns the folder of prepared sets: `data_dir`, else $TFDS_DATA_DIR, else TFDS's own default.
+
+    That is ~/tensorflow_datasets; without a home folder, one of that name in the user's temporary folder.
+
+    Raises:
+      ValueError: if the folder is an address such as gs://bucket, or if there is none.
+    """
+    for argument, given in (("data_dir", data_dir), ("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR"))):
+        if given:
+            return places.local(argument, given)
+    folder = places.home() or places.temporary()
+    if folder is None:
+        raise ValueError("there is no home folder for prepared sets: set data_dir or $TFDS_DATA_DIR")
+    return folder / "tensorflow_datasets"
 
 
 def parse_name(name: str) -> tuple[str, str | None]:
