@@ -1,5 +1,7 @@
 """Arithmetic on numbers that may be traced: checks of concrete values, safe division, norms in float32."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 Schedule = Callable[[ArrayLike], jax.Array]
+# A schedule as users write it: also one of optax, or a lambda that returns a float.
+AnySchedule = Callable[[Any], ArrayLike]
 # A real number, concrete or traced; unlike an ArrayLike it cannot be complex, so that it has an order.
 Number = float | jax.Array
 Numbers = ArrayLike | Sequence[Number]
@@ -109,7 +113,7 @@ def rectification(rho: ArrayLike, rho_inf: ArrayLike, tractable: jax.Array) -> j
     return jnp.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
 
 
-def value_at(schedule: Schedule | ArrayLike, count: jax.Array) -> jax.Array:
+def value_at(schedule: AnySchedule | ArrayLike, count: jax.Array) -> jax.Array:
     """Returns the value of a schedule, or of a constant, at an update: float32, or float64 under jax_enable_x64.
 
     The schedule sees an int64 under x64, because an int32 divided by a number would be float32.

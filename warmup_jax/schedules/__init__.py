@@ -2,9 +2,10 @@ r"""Learning-rate schedules with warmup, as optax schedules.
 
 A **warmup factor** `w` and a **decay** `d` are functions of `t`, the number of
 updates already applied (0 at the first update, optax's count), with values in
-[0, 1]. `combine` makes a learning rate of the two; `RECIPES` are the published
-combinations by name; `ports` has the schedules of other libraries under their
-own argument names, number for number.
+[0, 1]. `combine` makes a learning rate of the two; `warmup_cosine` and its kin
+are the usual ones in one line; `RECIPES` are the published combinations by
+name; `ports` has the schedules of other libraries under their own argument
+names, number for number.
 
 Every function is branch-free in its numbers, so that each of them (the peak,
 the length of the warmup, the end of the decay) can be a float, a traced scalar
@@ -64,6 +65,13 @@ from warmup_jax.schedules.factors import (
     warmup_progress,
 )
 from warmup_jax.schedules.inspection import effective_warmup, lint, plot, values
+from warmup_jax.schedules.one_line import (
+    warmup_constant,
+    warmup_cosine,
+    warmup_inverse_sqrt,
+    warmup_linear,
+    warmup_wsd,
+)
 from warmup_jax.schedules.recipes import RECIPES, goyal, gpt, inverse_sqrt, noam, one_cycle, resnet110, trapezoid, wsd
 
 __all__ = [
@@ -116,8 +124,13 @@ __all__ = [
     "untuned_exponential_warmup",
     "untuned_linear_warmup",
     "values",
+    "warmup_constant",
+    "warmup_cosine",
+    "warmup_inverse_sqrt",
+    "warmup_linear",
     "warmup_progress",
     "warmup_steps_from",
+    "warmup_wsd",
     "wsd",
     "wsd_decay",
 ]

@@ -1,5 +1,7 @@
 r"""Warmup factors that follow from Adam's beta2 alone, so that there is no length to tune."""
 
+from __future__ import annotations
+
 from types import ModuleType
 
 import jax
@@ -32,8 +34,18 @@ def untuned_linear_warmup(beta2: ArrayLike) -> Schedule:
       Ma and Yarats, `On the adequacy of untuned warmup for adaptive optimization
       <https://arxiv.org/abs/1910.04209>`_, 2021
     """
+    return linear_warmup(untuned_linear_steps(beta2))
+
+
+def untuned_linear_steps(beta2: ArrayLike) -> Number:
+    r"""Returns the length of the untuned linear warmup, :math:`2 / (1 - \beta_2)` updates, rounded to the nearest.
+
+    Examples:
+      >>> float(untuned_linear_steps(0.999))
+      2000.0
+    """
     require("beta2", beta2, 0, 1, above=True, below=True)
-    return linear_warmup(array_module(beta2).round(2 / (1 - beta2)))
+    return array_module(beta2).round(2 / (1 - beta2))
 
 
 def untuned_exponential_warmup(beta2: ArrayLike) -> Schedule:

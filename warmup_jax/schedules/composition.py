@@ -4,6 +4,8 @@ r"""Learning rates from warmup factors and decays.
   \eta(t) = w(t)\,\bigl[d(t)\,\eta_{peak} + (1 - d(t))\,\eta_{end}\bigr] + (1 - w(t))\,\eta_{init}
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from jax.typing import ArrayLike
 from warmup_jax import registry
 from warmup_jax.numerics import Schedule, require, require_steps
 from warmup_jax.schedules import adam_factors, decays, factors
+from warmup_jax.schedules.fractions import composed
 
 WARMUPS: dict[str, Callable[..., Schedule]] = {
     "none": factors.no_warmup,
@@ -163,7 +166,7 @@ def delay(schedule: Schedule, steps: ArrayLike) -> Schedule:
       [0.5, 0.5, 1.0]
     """
     require_steps("steps", steps)
-    return lambda t: schedule(jnp.maximum(jnp.asarray(t) - steps, 0))
+    return composed(lambda t: schedule(jnp.maximum(jnp.asarray(t) - steps, 0)), schedule)
 
 
 def join(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
@@ -188,7 +191,7 @@ def join(first: Schedule, second: Schedule, boundary: ArrayLike) -> Schedule:
         before = first(jnp.minimum(t, boundary))
         return jnp.where(t < boundary, before, second(jnp.maximum(t - boundary, 0)))
 
-    return schedule
+    return composed(schedule, first, second)
 
 
 def rewarm(schedule: Schedule, at: ArrayLike, warmup: Schedule) -> Schedule:
@@ -212,7 +215,7 @@ def rewarm(schedule: Schedule, at: ArrayLike, warmup: Schedule) -> Schedule:
       Language Models <https://arxiv.org/abs/2403.08763>`_, 2024
     """
     factor = join(decays.constant_decay(), warmup, at)
-    return lambda t: factor(t) * schedule(t)
+    return composed(lambda t: factor(t) * schedule(t), schedule, warmup)
 
 
 def jagged_restarts(schedule: Schedule, period: ArrayLike, warmup: Schedule) -> Schedule:
@@ -244,4 +247,4 @@ def jagged_restarts(schedule: Schedule, period: ArrayLike, warmup: Schedule) -> 
         t = jnp.asarray(t)
         return jnp.where(t < period, 1.0, warmup(t % period)) * schedule(t)
 
-    return restarted
+    return composed(restarted, schedule, warmup)

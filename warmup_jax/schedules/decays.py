@@ -6,6 +6,8 @@ neither rises again nor turns negative after its end. A stop at or before the
 start is taken as start + 1.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

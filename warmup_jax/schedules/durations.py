@@ -1,5 +1,7 @@
 """Length of a warmup in updates, from any unit."""
 
+from __future__ import annotations
+
 
 def warmup_steps_from(
     *,

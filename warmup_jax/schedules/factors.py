@@ -16,6 +16,8 @@ count         x                used by
 W = 0 means no warmup in all of them.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

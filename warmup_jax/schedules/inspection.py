@@ -1,12 +1,17 @@
 """Inspection of a schedule before training: values, effective length, lint, picture."""
 
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax.numerics import Schedule, require
+from warmup_jax.numerics import AnySchedule, require
+from warmup_jax.schedules.fractions import not_a_rate
 
 
-def values(schedule: Schedule, num_steps: int) -> np.ndarray:
+def values(schedule: AnySchedule, num_steps: int) -> np.ndarray:
     """Evaluates a schedule at updates 0 to num_steps - 1.
 
     Args:
@@ -28,7 +33,7 @@ def values(schedule: Schedule, num_steps: int) -> np.ndarray:
     return np.asarray(jnp.broadcast_to(schedule(jnp.arange(num_steps)), (num_steps,)))
 
 
-def effective_warmup(factor: Schedule, num_steps: int) -> float:
+def effective_warmup(factor: AnySchedule, num_steps: int) -> float:
     r"""Computes the cost of a warmup in updates, :math:`\sum_t (1 - w(t))`, to compare shapes.
 
     Linear warmup of W updates costs (W - 1) / 2, untuned linear :math:`1 / (1 - \beta_2) - 1/2`.
@@ -56,7 +61,7 @@ def effective_warmup(factor: Schedule, num_steps: int) -> float:
 
 
 def lint(
-    schedule: Schedule,
+    schedule: AnySchedule,
     num_steps: int,
     *,
     peak_lr: float | None = None,
@@ -67,8 +72,9 @@ def lint(
 
     It finds rates of 0 at the start (updates that do nothing), a peak that is not
     reached, a jump where the warmup ends, a rate that is negative, not finite or below
-    `end_lr`, one that rises again or changes sign after the end, and a warmup as long
-    as the run.
+    `end_lr`, one that rises again or changes sign after the end, a warmup as long as
+    the run, and a warmup factor or decay of this package that stands where a rate
+    should: `optax.adamw(linear_warmup(500))` trains at a rate of 1.
 
     Args:
       schedule: `t -> rate`.
@@ -85,15 +91,18 @@ def lint(
 
     Examples:
       >>> import optax
+      >>> from warmup_jax.schedules import linear_warmup
+      >>> lint(linear_warmup(5), 100)[0].partition(":")[0]
+      'this is a warmup factor in [0, 1] and not a rate'
       >>> lint(optax.warmup_cosine_decay_schedule(0.0, 0.1, 10, 100), 100, peak_lr=0.1, warmup_steps=10)
       ['the rate of the first 1 of 100 updates is 0: they do nothing']
       >>> lint(lambda t: 0.1 * (1 - t / 50), 40)
       ['after the end of the run, at t = 51, the rate is negative: gradient ascent']
     """
     rates = values(schedule, num_steps).astype(np.float64)
-    found = []
+    found = [] if (sentence := not_a_rate(schedule)) is None else [sentence]
     if not np.isfinite(rates).all():
-        return [f"the rate of update {int(np.argmin(np.isfinite(rates)))} is not finite"]
+        return [*found, f"the rate of update {int(np.argmin(np.isfinite(rates)))} is not finite"]
     dead = int(np.argmax(rates != 0)) if (rates != 0).any() else num_steps
     if dead:
         found.append(f"the rate of the first {dead} of {num_steps} updates is 0: they do nothing")
@@ -102,8 +111,12 @@ def lint(
     top = rates.max()
     if peak_lr is not None and not np.isclose(top, peak_lr, rtol=1e-4):
         found.append(f"the highest rate is {top:.6g}, not the peak of {peak_lr:.6g}")
-    if warmup_steps is not None:
-        found += _warmup(rates, warmup_steps, num_steps)
+    if warmup_steps is not None and warmup_steps >= num_steps:
+        found += unfinished([warmup_steps], num_steps)
+    elif _rises_to_the_end(rates):
+        found.append(f"the rate still rises at the end: its warmup takes the whole run of {num_steps} updates")
+    elif warmup_steps is not None and warmup_steps > 1:
+        found += _jump(rates, warmup_steps)
     after = rates[int(np.argmax(rates)) :]
     if end_lr and (below := after < end_lr * (1 - 1e-4)).any():
         t = num_steps - len(after) + int(np.argmax(below))
@@ -111,21 +124,39 @@ def lint(
     return found + _beyond(schedule, rates, num_steps)
 
 
-def _warmup(rates: np.ndarray, warmup_steps: int, num_steps: int) -> list[str]:
-    found = []
-    if warmup_steps >= num_steps:
-        found.append(f"the warmup of {warmup_steps} updates does not end within the {num_steps} of the run")
-    elif warmup_steps > 1:
-        steepest = np.abs(np.diff(rates[:warmup_steps])).max(initial=0)
-        jump = abs(rates[warmup_steps] - rates[warmup_steps - 1])
-        if jump > max(4 * steepest, 0.05 * rates.max()):
-            found.append(
-                f"the rate jumps from {rates[warmup_steps - 1]:.6g} to {rates[warmup_steps]:.6g} where the warmup ends"
-            )
-    return found
+def unfinished(lengths: Collection[int], num_steps: int) -> list[str]:
+    """Lists in one sentence the warmups, by their lengths in updates, that do not end within a run.
+
+    Examples:
+      >>> unfinished([0, 10, 500, 200], 100)
+      ['the warmups of 200, 500 updates do not end within the 100 of the run']
+    """
+    long = sorted({length for length in lengths if length >= num_steps and length > 1})
+    if not long:
+        return []
+    several = len(long) > 1
+    return [
+        f"the warmup{'s' if several else ''} of {', '.join(map(str, long))} updates "
+        f"{'do' if several else 'does'} not end within the {num_steps} of the run"
+    ]
 
 
-def _beyond(schedule: Schedule, rates: np.ndarray, num_steps: int) -> list[str]:
+def _rises_to_the_end(rates: np.ndarray) -> bool:
+    """Returns True if the last rate is the highest and well above the middle one, unlike a tail close to its limit."""
+    return bool(
+        rates[-1] == rates.max() > 0 and rates[(len(rates) - 1) // 2] < 0.95 * rates[-1] and rates[-1] > rates[-2]
+    )
+
+
+def _jump(rates: np.ndarray, warmup_steps: int) -> list[str]:
+    steepest = np.abs(np.diff(rates[:warmup_steps])).max(initial=0)
+    before, after = rates[warmup_steps - 1], rates[warmup_steps]
+    if abs(after - before) > max(4 * steepest, 0.05 * rates.max()):
+        return [f"the rate jumps from {before:.6g} to {after:.6g} where the warmup ends"]
+    return []
+
+
+def _beyond(schedule: AnySchedule, rates: np.ndarray, num_steps: int) -> list[str]:
     """Lists faults after the end of a run, where a schedule should stay constant."""
     later = values(schedule, 2 * num_steps)[num_steps:].astype(np.float64)
     if (later < 0).any() and (rates >= 0).all():
@@ -139,7 +170,7 @@ def _beyond(schedule: Schedule, rates: np.ndarray, num_steps: int) -> list[str]:
     return []
 
 
-def plot(schedules: dict[str, Schedule], num_steps: int, path: str, title: str = "learning rate") -> None:
+def plot(schedules: Mapping[str, AnySchedule], num_steps: int, path: str, title: str = "learning rate") -> None:
     """Draws schedules by name into a picture.
 
     Args:

@@ -1,5 +1,7 @@
 """Published learning rates, whole: warmup, decay and their numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

@@ -1,12 +1,14 @@
 """The parts of a run, built from a config and the numbers of its knobs: knobs, schedule, optimizer, lengths."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import optax
 
 from warmup_jax import optimizers, registry, schedules
+from warmup_jax.schedules.adam_factors import untuned_linear_steps
 from warmup_jax.training import sweep
 from warmup_jax.training.train_step import Knobs
 
@@ -112,6 +114,19 @@ def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) 
     return schedules.warmup_steps_from(
         **units, batch_size=config["batch_size"], train_size=train_size, num_steps=num_steps
     )
+
+
+def warmup_lengths(config: Mapping[str, Any], runs: Iterable[Knobs]) -> set[int]:
+    """Returns the lengths in updates of the warmups of runs; none for a warmup that has no end or is a recipe's own."""
+    if config["recipe"] is None and config["warmup"] == "untuned_linear":
+        return {int(untuned_linear_steps(**_arguments(config, knobs, "warmup_args"))) for knobs in runs}
+    if config["recipe"] is None:
+        function = schedules.WARMUPS[config["warmup"]]
+    else:
+        function = schedules.RECIPES[config["recipe"]]
+    if "warmup_steps" not in inspect.signature(function).parameters:
+        return set()
+    return {int(knobs.warmup_steps) for knobs in runs}
 
 
 def _arguments(config: Mapping[str, Any], knobs: Knobs, component: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import jax
 
 from warmup_jax import places, report
 from warmup_jax.runtime import devices, process
-from warmup_jax.training import schema
+from warmup_jax.schedules.inspection import unfinished
+from warmup_jax.training import build, schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
 from warmup_jax.training.summary import summarise
@@ -61,6 +62,8 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
         if job.dataset.facts:
             facts = ", ".join(f"{name} {_text(value)}" for name, value in job.dataset.facts.items())
             print(f"data: {facts}", flush=True)
+        for sentence in unfinished_warmups(job):
+            print(f"warning: {sentence}", flush=True)
         summary = train_all(job, workdir, shutdown, started)
     report.curves(workdir)
     report.diagnostics(workdir)
@@ -143,6 +146,14 @@ def ended_runs(groups: list[Group], workdir: Path) -> tuple[int, int]:
     runs = {run for group in groups for run in group.runs}
     lines = read_lines(workdir / "metrics.jsonl") if runs else []
     return len(runs), len({line["run"] for line in lines if "train/diverged_at" in line} & runs)
+
+
+def unfinished_warmups(job: Job) -> list[str]:
+    """Lists the warmups that do not end within their run, in one sentence for each length of run."""
+    lengths: dict[int, set[int]] = {}
+    for plan in {id(group.plan): group.plan for group in job.groups}.values():
+        lengths.setdefault(plan.num_steps, set()).update(build.warmup_lengths(plan.config, plan.knobs))
+    return [sentence for num_steps, found in lengths.items() for sentence in unfinished(found, num_steps)]
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,15 +48,23 @@ TRANSFORMS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 
 __all__ = [
-    *TRANSFORMS,
-    "TRANSFORMS",
     "RAMP_SHAPES",
-    "ramp",
-    "current_learning_rate",
-    "fast_forward",
+    "TRANSFORMS",
     "ClipByGlobalNormWarmupState",
     "RecordedLearningRateState",
     "RectifiedAdamState",
     "ScaleByWarmupState",
     "WarmupUntilState",
+    "cap_by_sharpness",
+    "clip_by_global_norm_warmup",
+    "current_learning_rate",
+    "fast_forward",
+    "limit_relative_update",
+    "ramp",
+    "scale_by_adam_frozen",
+    "scale_by_gi_adam",
+    "scale_by_rectified_adam",
+    "scale_by_recorded_learning_rate",
+    "scale_by_warmup",
+    "warmup_until",
 ]

@@ -4,6 +4,8 @@ Their moments are kept in float32 at least: in bfloat16 a second moment with
 beta2 = 0.999 would not move.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import jax

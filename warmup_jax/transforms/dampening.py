@@ -1,5 +1,7 @@
 """Warmup as a factor on the updates of any chain, by the clock or by a measurement."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from warmup_jax import registry
-from warmup_jax.numerics import Schedule, extra_argument, require, scaled, value_at
+from warmup_jax.numerics import AnySchedule, extra_argument, require, scaled, value_at
 
 
 class ScaleByWarmupState(NamedTuple):
@@ -20,7 +22,7 @@ class ScaleByWarmupState(NamedTuple):
 
 
 def scale_by_warmup(
-    factor: Schedule | ArrayLike | Mapping[str, Schedule | ArrayLike], labels: Any = None
+    factor: AnySchedule | ArrayLike | Mapping[str, AnySchedule | ArrayLike], labels: Any = None
 ) -> optax.GradientTransformation:
     r"""Multiplies updates by a warmup factor :math:`w(t)`: warmup for a chain that has none.
 
@@ -64,9 +66,9 @@ def scale_by_warmup(
             "factor must be a dict from label to factor exactly when labels are given, "
             f"not factor={factor!r} with labels={labels!r}"
         )
-    factors: Mapping[Any, Schedule | ArrayLike] = factor if isinstance(factor, Mapping) else {None: factor}
+    factors: Mapping[Any, AnySchedule | ArrayLike] = factor if isinstance(factor, Mapping) else {None: factor}
 
-    def values(count: jax.Array, of: Callable[[Schedule | ArrayLike, jax.Array], jax.Array]) -> Any:
+    def values(count: jax.Array, of: Callable[[AnySchedule | ArrayLike, jax.Array], jax.Array]) -> Any:
         at_count = {label: of(f, count) for label, f in factors.items()}
         return at_count if labels is not None else at_count[None]
 

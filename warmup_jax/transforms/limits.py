@@ -1,5 +1,7 @@
 """Bounds that do the work of a warmup: on the update relative to the weights, on the gradient norm."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import jax
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from warmup_jax.numerics import Schedule, divide, norm, require, scaled, value_at
+from warmup_jax.numerics import AnySchedule, divide, norm, require, scaled, value_at
 
 
 def limit_relative_update(max_ratio: ArrayLike, eps: ArrayLike = 1e-3) -> optax.GradientTransformation:
@@ -68,7 +70,7 @@ class ClipByGlobalNormWarmupState(NamedTuple):
     max_norm: jax.Array  # float scalar: threshold of the last update, 0 before the first
 
 
-def clip_by_global_norm_warmup(max_norm: Schedule | ArrayLike) -> optax.GradientTransformation:
+def clip_by_global_norm_warmup(max_norm: AnySchedule | ArrayLike) -> optax.GradientTransformation:
     r"""Clips the global norm of the gradient to a threshold :math:`\theta(t)` that follows a schedule.
 
     .. math::

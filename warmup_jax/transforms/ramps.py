@@ -1,5 +1,7 @@
 """Ramps of hyperparameters other than the learning rate: momentum, beta2, weight decay, clip norm."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

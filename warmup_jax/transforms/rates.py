@@ -1,5 +1,8 @@
 """Learning rates that are applied and recorded in one place."""
 
+from __future__ import annotations
+
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from warmup_jax.numerics import Schedule, extra_argument, ratio, require, scaled, value_at
+from warmup_jax.numerics import AnySchedule, extra_argument, ratio, require, scaled, value_at
+from warmup_jax.schedules.fractions import not_a_rate
 
 
 class RecordedLearningRateState(NamedTuple):
@@ -17,7 +21,7 @@ class RecordedLearningRateState(NamedTuple):
     learning_rate: jax.Array  # float scalar: rate of the last update, 0 before the first
 
 
-def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.GradientTransformation:
+def scale_by_recorded_learning_rate(schedule: AnySchedule | ArrayLike) -> optax.GradientTransformation:
     r"""Multiplies updates by :math:`-\eta(t)` and keeps the rate that it applied in its state.
 
     The logged rate is thereby read, not recomputed: it cannot be off by one
@@ -29,7 +33,8 @@ def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.Gra
       schedule: an optax schedule `t -> learning rate`, or a constant rate.
 
     Returns:
-      A `GradientTransformation` whose state is a `RecordedLearningRateState`.
+      A `GradientTransformation` whose state is a `RecordedLearningRateState`. A
+      warmup factor or decay in the place of the schedule is a warning.
 
     Examples:
       >>> tx = scale_by_recorded_learning_rate(lambda t: 0.5 / (t + 1))
@@ -38,6 +43,7 @@ def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.Gra
       >>> updates["w"].tolist(), float(state.learning_rate)
       ([-0.5, -0.5], 0.5)
     """
+    _warn_of_fraction(schedule, "scale_by_recorded_learning_rate")
 
     def update(
         updates: optax.Updates, state: RecordedLearningRateState, params: optax.Params | None = None
@@ -48,7 +54,7 @@ def scale_by_recorded_learning_rate(schedule: Schedule | ArrayLike) -> optax.Gra
     return optax.GradientTransformation(_init, update)
 
 
-def cap_by_sharpness(schedule: Schedule | ArrayLike, c: ArrayLike) -> optax.GradientTransformationExtraArgs:
+def cap_by_sharpness(schedule: AnySchedule | ArrayLike, c: ArrayLike) -> optax.GradientTransformationExtraArgs:
     r"""Multiplies updates by :math:`-\min(\eta(t), c / \lambda)`, with the measured sharpness :math:`\lambda`.
 
     Gradient descent is stable on a quadratic while the rate is below
@@ -91,6 +97,7 @@ def cap_by_sharpness(schedule: Schedule | ArrayLike, c: ArrayLike) -> optax.Grad
       <https://arxiv.org/abs/2207.14484>`_, 2022
     """
     require("c", c, 0, above=True)
+    _warn_of_fraction(schedule, "cap_by_sharpness")
 
     def update(
         updates: optax.Updates, state: RecordedLearningRateState, params: optax.Params | None = None, **extra_args: Any
@@ -101,6 +108,11 @@ def cap_by_sharpness(schedule: Schedule | ArrayLike, c: ArrayLike) -> optax.Grad
         return _apply(updates, state, jnp.minimum(rate, ratio(c, sharpness, jnp.inf)).astype(rate.dtype))
 
     return optax.GradientTransformationExtraArgs(_init, update)
+
+
+def _warn_of_fraction(schedule: AnySchedule | ArrayLike, where: str) -> None:
+    if callable(schedule) and (found := not_a_rate(schedule)) is not None:
+        warnings.warn(f"{where}: {found}", stacklevel=3)
 
 
 def _init(params: optax.Params) -> RecordedLearningRateState:

@@ -3,6 +3,8 @@
 https://github.com/google-research/big_vision
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax.numpy as jnp

@@ -5,6 +5,8 @@ evaluates iteration 0 again, so that every curve is one update late; W is at lea
 https://github.com/microsoft/DeepSpeed
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax.numpy as jnp

@@ -4,6 +4,8 @@ A param scheduler is a function of `where`, the share of the training in [0, 1].
 https://github.com/facebookresearch/detectron2
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

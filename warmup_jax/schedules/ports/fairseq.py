@@ -4,6 +4,8 @@
 https://github.com/facebookresearch/fairseq
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

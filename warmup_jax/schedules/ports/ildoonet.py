@@ -3,6 +3,8 @@
 https://github.com/ildoonet/pytorch-gradual-warmup-lr
 """
 
+from __future__ import annotations
+
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join
 from warmup_jax.schedules.factors import linear_warmup

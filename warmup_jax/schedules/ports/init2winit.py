@@ -5,6 +5,8 @@ The names are those of `get_schedule_fn`; any of them takes a warmup by
 https://github.com/google/init2winit
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

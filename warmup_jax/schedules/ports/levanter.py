@@ -3,6 +3,8 @@
 https://github.com/stanford-crfm/levanter
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Sequence
 

@@ -3,6 +3,8 @@
 https://github.com/AI-Hypercomputer/maxtext
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -3,6 +3,8 @@
 https://github.com/NVIDIA/Megatron-LM
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -3,6 +3,8 @@
 https://github.com/open-mmlab/mmcv
 """
 
+from __future__ import annotations
+
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.factors import constant_warmup, geometric_warmup, linear_warmup

@@ -3,6 +3,8 @@
 https://github.com/google-deepmind/nanodo
 """
 
+from __future__ import annotations
+
 from warmup_jax import registry
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.composition import join

@@ -3,6 +3,8 @@
 https://github.com/OpenNMT/OpenNMT-py
 """
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 
 from warmup_jax.numerics import Number, Schedule

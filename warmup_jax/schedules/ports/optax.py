@@ -4,6 +4,8 @@ A length of 0 is an empty piece here and holds the initial value for ever there.
 https://github.com/google-deepmind/optax
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any

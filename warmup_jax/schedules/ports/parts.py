@@ -5,6 +5,8 @@ from 1 to 0. Other libraries also have lines between any two rates over any
 real interval, pieces that change over without a new clock, and endless cycles.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

@@ -5,6 +5,8 @@ The first three set a rate with each `step()`, called before the update;
 https://github.com/kozistr/pytorch_optimizer
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

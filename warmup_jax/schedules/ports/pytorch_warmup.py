@@ -6,6 +6,8 @@ iteration W, is ``dampening(delay(schedule, W - 1), LinearWarmup(W))``.
 https://github.com/Tony-Y/pytorch_warmup
 """
 
+from __future__ import annotations
+
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.adam_factors import radam_warmup
 from warmup_jax.schedules.factors import exponential_warmup, linear_warmup

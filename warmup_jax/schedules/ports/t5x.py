@@ -4,6 +4,8 @@ Trax, T2T and scenic use the same strings of factors.
 https://github.com/google-research/t5x
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

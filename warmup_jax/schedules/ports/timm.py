@@ -6,6 +6,8 @@ rates multiply by the `lr_scale` of the group.
 https://github.com/huggingface/pytorch-image-models
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

@@ -5,6 +5,8 @@ computes most of them by recursion from the current rate: equal to rounding.
 https://github.com/pytorch/pytorch
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Sequence
 

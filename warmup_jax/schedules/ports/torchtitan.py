@@ -3,6 +3,8 @@
 https://github.com/pytorch/torchtitan
 """
 
+from __future__ import annotations
+
 import jax.numpy as jnp
 
 from warmup_jax import registry

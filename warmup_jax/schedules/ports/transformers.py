@@ -4,6 +4,8 @@
 https://github.com/huggingface/transformers
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

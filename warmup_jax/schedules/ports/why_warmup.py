@@ -3,6 +3,8 @@
 https://github.com/dayal-kalra/why-warmup
 """
 
+from __future__ import annotations
+
 from warmup_jax.numerics import Number, Schedule
 from warmup_jax.schedules.decays import cosine_decay
 from warmup_jax.schedules.factors import power_warmup
