@@ -28,7 +28,7 @@ def main(arguments: cli.Arguments) -> None:
 
     print(f"workdir: {workdir}", flush=True)
     try:
-        experiment.run(arguments.config, workdir, STARTED)
+        experiment.run(arguments.config, workdir, STARTED, arguments.given)
     except experiment.UserError as error:
         if given is None:
             with contextlib.suppress(OSError):

@@ -83,6 +83,7 @@ def digits():
         augment="none",
         image_size=config_dict.placeholder(int),
         workers=0,
+        test_split=config_dict.placeholder(str),
     )
 
 
@@ -150,7 +151,7 @@ def base(optimizer, diagnose=()):
 
 
 def parse(arg, variants, **options):
-    """Parses an argument string: a variant, `smoke`, `diagnose=NAME+NAME` and options `KEY=VALUE`.
+    """Parses an argument string: a variant, `smoke`, `diagnose=NAME+NAME` and options `KEY=VALUE`, each at most once.
 
     Args:
       arg: such as "cifar10,smoke,batch_size=64", or None.
@@ -161,18 +162,22 @@ def parse(arg, variants, **options):
       A dict of the options, with `variant`, `smoke` and `diagnose`, a list of names.
     """
     chosen = {name: default for name, (default, _) in options.items()} | dict(variant=None, smoke=False, diagnose=[])
+    seen = set()
     for word in filter(None, (arg or "").split(",")):
         key, _, value = word.partition("=")
         allowed = options.get(key, (None, ()))[1]
-        if word in variants and chosen["variant"] is None:
+        kind, names = "variant" if word in variants else key, value.split("+")
+        repeated = kind in seen or (key == "diagnose" and len(set(names)) < len(names))
+        seen.add(kind)
+        if word in variants and not repeated:
             chosen["variant"] = word
-        elif word == "smoke":
+        elif word == "smoke" and not repeated:
             chosen["smoke"] = True
-        elif key == "diagnose" and all(name in DIAGNOSTICS for name in value.split("+")):
-            chosen["diagnose"] = value.split("+")
-        elif allowed is int and value.isdigit() and int(value) > 0:
+        elif key == "diagnose" and not repeated and all(name in DIAGNOSTICS for name in names):
+            chosen["diagnose"] = names
+        elif allowed is int and not repeated and value.isdecimal() and 0 < int(value) < 2**31:
             chosen[key] = int(value)
-        elif allowed is not int and value in allowed:
+        elif allowed is not int and not repeated and value in allowed:
             chosen[key] = value
         else:
             known = [

@@ -57,6 +57,7 @@ def get_config(arg=None):
         residency="auto",
         workers=0,
         test_split=config_dict.placeholder(str),
+        bleu_tokenizer=config_dict.placeholder(str),
     )
     config.decoding = dict(name="beam", beams=1, length_penalty=0.6, samples=2, examples=config_dict.placeholder(int))
     if chosen["optimizer"] == "adam":

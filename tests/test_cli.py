@@ -395,3 +395,8 @@ def test_importing_the_command_line_reads_no_arguments():
     answer = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=100)
     assert answer.returncode == 0, answer.stderr
     assert [line for line in answer.stdout.splitlines() if ".seed=" in line] == ["--config.seed=1", "--config.seed=2"]
+
+
+def test_the_keys_that_the_user_gave_are_known():
+    argv = ["--config=configs/lm_warmup.py:smoke", "--config.peak_lr", "0.5", "--noconfig.model.bias"]
+    assert cli.parse(argv, "about", {}).given == ("peak_lr", "model.bias")

@@ -37,11 +37,13 @@ class Arguments(NamedTuple):
       config: the config with all overrides applied, locked.
       name: the name of the config file, without folder and ending.
       options: the values of the program's own options, None where not given.
+      given: the dotted keys of the overrides.
     """
 
     config: ConfigDict
     name: str
     options: dict[str, str | None]
+    given: tuple[str, ...]
 
 
 def run(main: Callable[[Arguments], None], about: str, **options: tuple[str, str]) -> None:
@@ -99,7 +101,8 @@ def parse(argv: Sequence[str], about: str, options: dict[str, tuple[str, str]]) 
     if ("print_config", "true") in pairs:
         print("\n".join(config_files.lines(config)))
         sys.exit(0)
-    return Arguments(config, Path(path.partition(":")[0]).stem, chosen)
+    given = tuple(name.removeprefix("no").removeprefix("config.") for name, _ in overrides)
+    return Arguments(config, Path(path.partition(":")[0]).stem, chosen, given)
 
 
 def normal_form(argv: Iterable[str]) -> list[tuple[str, str | None]]:

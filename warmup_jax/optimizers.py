@@ -136,6 +136,11 @@ def muon(
     return optax.chain(directions, optax.add_decayed_weights(weight_decay, mask), rate)
 
 
+def clipping(clip_norm: Number) -> Transform:
+    """Clips gradients to a global norm, before any optimizer sees them."""
+    return optax.clip_by_global_norm(clip_norm)
+
+
 OPTIMIZERS: dict[str, Callable[..., Transform]] = {
     "none": none,
     "sgd": sgd,
@@ -207,5 +212,5 @@ def build(
         )
     rate = placed["rate"] or [transforms.scale_by_recorded_learning_rate(schedule)]
     chain = registry.construct("optimizer", OPTIMIZERS, optimizer, args, mask=decay_mask, rate=optax.chain(*rate))
-    clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    clip = [] if clip_norm is None else [clipping(clip_norm)]
     return optax.chain(*clip, *placed["gradient"], chain, *placed["update"])

@@ -44,7 +44,7 @@ def small(optimizer="adam", diagnostics=CHOSEN, model=FCN, **changes):
         warmup_steps=3,
         diagnostics=diagnostics,
     )
-    config["dataset"] |= dict(data_dir=None, image_size=None)
+    config["dataset"] |= dict(data_dir=None, image_size=None, test_split=None)
     return config | changes
 
 

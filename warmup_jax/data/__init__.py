@@ -6,7 +6,7 @@ from typing import Any
 from warmup_jax import registry
 from warmup_jax.data.batches import eval_batches, examples, label_counts, take, train_batch, train_batches
 from warmup_jax.data.catalog import DATASETS
-from warmup_jax.data.dataset import Dataset, Split, Texts
+from warmup_jax.data.dataset import DataError, Dataset, Split, Texts
 from warmup_jax.data.images.classification import load_images
 from warmup_jax.data.sampling import batch_index
 from warmup_jax.data.text.language_model import load_text
@@ -17,6 +17,7 @@ from warmup_jax.data.tfds import paths
 __all__ = [
     "BOS",
     "DATASETS",
+    "DataError",
     "Dataset",
     "EOS",
     "PAD",

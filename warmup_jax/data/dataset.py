@@ -15,8 +15,15 @@ RESIDENCIES = ("auto", "device", "stream")
 # memory, and a laptop still has room for them and the model.
 RESIDENT_BYTES = 2**30
 
+# Processes that read a stream; each is an interpreter of its own, of 200 MB.
+MOST_WORKERS = 1024
+
 Arrays = dict[str, np.ndarray]
 Batch = dict[str, Any]
+
+
+class DataError(ValueError):
+    """An example that cannot be read or used; the message names its set, split and number."""
 
 
 class Split(NamedTuple):
@@ -92,8 +99,8 @@ class Dataset(NamedTuple):
 def check_loading(residency: str, workers: int) -> None:
     """Raises ValueError for an unknown residency or a negative number of workers."""
     registry.one_of("residency", residency, RESIDENCIES)
-    if workers < 0:
-        raise ValueError(f"workers={workers!r}; allowed: integers from 0")
+    if not 0 <= workers <= MOST_WORKERS:
+        raise ValueError(f"workers={workers!r}; allowed: integers from 0 to {MOST_WORKERS}")
 
 
 def resolve_residency(residency: str, train_bytes: float) -> str:

@@ -13,7 +13,7 @@ file of its own and enter it here. Use:
 where `chosen` is a dict of name -> its arguments.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -142,12 +142,22 @@ REQUIREMENTS = {
     "tokens": "a model of token sequences",
 }
 
+# Argument of a diagnostic -> its range in words, and the test of a value.
+RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "guess": ("numbers above 0, the first rate to try", lambda value: value > 0),
+    "tolerance": ("numbers above 0 and below 1", lambda value: 0 < value < 1),
+    "max_passes": ("1 and more, at most 1000", lambda value: 1 <= value <= 1000),
+    "iterations": ("1 and more, at most 1000", lambda value: 1 <= value <= 1000),
+    "count": ("integers from 1 to the number of iterations", lambda value: 1 <= value),
+    "micro_batches": ("2 and more, a divisor of the examples", lambda value: 2 <= value),
+}
+
 
 def from_config(config: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Timing]]:
     """Reads the diagnostics that a config chooses.
 
     Args:
-      config: `config.diagnostics`, name -> arguments.
+      config: `config.diagnostics`, name -> arguments; None instead of them drops a diagnostic.
 
     Returns:
       (name -> arguments of its function, name of a probe -> its timing).
@@ -159,6 +169,8 @@ def from_config(config: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], d
     timings: dict[str, Timing] = {}
     for name, args in config.items():
         diagnostic = registry.lookup("diagnostic", DIAGNOSTICS, name)
+        if args is None:  # dropped
+            continue
         if not isinstance(args, Mapping):
             raise ValueError(f"diagnostics.{name} must be a dict of its arguments, got {args!r}")
         if diagnostic.kind == "probe":
@@ -181,6 +193,19 @@ def check(name: str, args: Mapping[str, Any], available: Collection[str]) -> Non
     missing = [REQUIREMENTS[need] for need in diagnostic.requires if need not in available]
     if missing:
         raise ValueError(f"diagnostic {name!r} needs {' and '.join(missing)}")
+
+
+def check_values(name: str, args: Mapping[str, Any]) -> None:
+    """Raises a ValueError for an argument of a diagnostic that is out of its range.
+
+    Args:
+      name: a name in `DIAGNOSTICS`.
+      args: the arguments of its function; their types are right.
+    """
+    for argument, value in args.items():
+        what, fits = RANGES.get(argument, ("", lambda value: True))
+        if not fits(value):
+            raise ValueError(f"diagnostics.{name}.{argument}={value!r}; allowed: {what}")
 
 
 def measure_step(chosen: Chosen, step: StepInfo) -> Metrics:

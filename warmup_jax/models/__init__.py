@@ -36,6 +36,7 @@ class Model(NamedTuple):
     observe: (params, stats, inputs, *, train) -> Intermediates: the activations of the forward pass of `apply` with
         key=None; so a model with dropout can be observed with train=False only.
     relu: whether the model has ReLU units.
+    parameter_bytes: the size of params and stats.
     """
 
     init: Callable
@@ -44,6 +45,7 @@ class Model(NamedTuple):
     step: Callable | None
     observe: Callable
     relu: bool
+    parameter_bytes: int = 0
 
 
 def build(name: str, *, num_classes: int, input_shape: tuple[int, ...], **args: Any) -> Model:
@@ -68,7 +70,8 @@ def build(name: str, *, num_classes: int, input_shape: tuple[int, ...], **args: 
 
     # Made here, once: bad values raise now, and tracing `apply` runs no constructor.
     made = nnx.eval_shape(lambda: make(0))
-    graph, _, _ = nnx.split(made, nnx.Param, nnx.BatchStat)
+    graph, params, stats = nnx.split(made, nnx.Param, nnx.BatchStat)
+    parameter_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((params, stats)))
 
     def init(key: jax.Array) -> tuple[Any, Any]:
         _, params, stats = nnx.split(make(key), nnx.Param, nnx.BatchStat)
@@ -90,4 +93,4 @@ def build(name: str, *, num_classes: int, input_shape: tuple[int, ...], **args: 
 
         return call if hasattr(module_class, name) else None
 
-    return Model(init, apply, method("begin"), method("step"), observe, made.relu)
+    return Model(init, apply, method("begin"), method("step"), observe, made.relu, parameter_bytes)

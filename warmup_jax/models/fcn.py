@@ -51,9 +51,9 @@ class FCNConfig:
     dtype: str
 
     def __post_init__(self) -> None:
-        positive_integer("width", self.width)
-        if not isinstance(self.depth, int) or self.depth < 2:
-            raise ValueError(f"depth={self.depth!r}; allowed: integers from 2")
+        positive_integer("width", self.width, 2**20)
+        if not isinstance(self.depth, int) or not 2 <= self.depth <= 10_000:
+            raise ValueError(f"depth={self.depth!r}; allowed: integers from 2 to 10000")
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("parametrisation", self.parametrisation, PARAMETRISATIONS)
         one_of("bias", self.bias, (False, True))

@@ -43,10 +43,14 @@ class ResNetConfig:
         depth, width, first = self.depth, self.width, self._plain_channels[0]
         if self.form == "imagenet":
             one_of("depth", depth, IMAGENET_BLOCKS, " for form='imagenet'")
-        elif not isinstance(depth, int) or depth < 8 or depth % 6 != 2:
-            raise ValueError(f"depth={depth!r}; allowed for form='cifar': 6n + 2 with n >= 1, as 8, 20, 56, 110")
-        if not (isinstance(width, (int, float)) and 0 < width < float("inf") and round(first * width)):
-            raise ValueError(f"width={width!r}; allowed: a positive number that leaves one of {first} channels")
+        elif not isinstance(depth, int) or not 8 <= depth <= 10_000 or depth % 6 != 2:
+            raise ValueError(
+                f"depth={depth!r}; allowed for form='cifar': 6n + 2 with n >= 1, as 8, 20, 56, 110, up to 10000"
+            )
+        if not (isinstance(width, (int, float)) and 0 < width <= 2**16 and round(first * width)):
+            raise ValueError(
+                f"width={width!r}; allowed: a positive number up to {2**16} that leaves one of {first} channels"
+            )
         shortcuts = ("B",) if self.bottleneck else ("A", "B")
         one_of("shortcut", self.shortcut, shortcuts, f" for form={self.form!r}, depth={depth}")
         one_of("stem", self.stem, ("3x3", "7x7"))

@@ -18,6 +18,8 @@ ALLOWED = {
     "dtype": ("float32", "bfloat16"),
 }
 SIZES = ("width", "heads", "ffn_width", "max_positions")
+# Beyond these no machine has the memory for a layer, and no compiler the time for the layers.
+MOST_UNITS, MOST_LAYERS = 2**20, 10_000
 FLAGS = ("bias", "tied", "scale_embedding", "qk_norm", "scan_layers", "remat")
 
 
@@ -76,7 +78,7 @@ class TransformerConfig:
         for argument, allowed in ALLOWED.items():
             one_of(argument, getattr(self, argument), allowed)
         for argument in SIZES:
-            positive_integer(argument, getattr(self, argument))
+            positive_integer(argument, getattr(self, argument), MOST_UNITS)
         for argument in FLAGS:
             one_of(argument, getattr(self, argument), (False, True))
         if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
@@ -126,8 +128,8 @@ class EncoderDecoderConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive_integer("encoder_depth", self.encoder_depth)
-        positive_integer("decoder_depth", self.decoder_depth)
+        positive_integer("encoder_depth", self.encoder_depth, MOST_LAYERS)
+        positive_integer("decoder_depth", self.decoder_depth, MOST_LAYERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,4 +140,4 @@ class DecoderConfig(TransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive_integer("depth", self.depth)
+        positive_integer("depth", self.depth, MOST_LAYERS)

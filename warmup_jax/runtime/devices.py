@@ -13,6 +13,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
+from warmup_jax.runtime import process
+
 RUNS, DATA = "runs", "data"
 
 
@@ -37,6 +39,15 @@ def make_mesh(runs: int, at_once: int, sharing: int = 1) -> Mesh | None:
 def lane_devices(mesh: Mesh | None) -> int:
     """Returns the number of devices over which lanes are spread."""
     return mesh.shape.get(RUNS, 1) if mesh is not None else 1
+
+
+def largest_state(mesh: Mesh | None, num_lanes: int) -> float:
+    """Returns the most bytes that the state of a lane may have, for the lanes of a group to fit in memory together."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return process.memory() / num_lanes
+    limit = (device.memory_stats() or {}).get("bytes_limit", math.inf)
+    return limit / -(-num_lanes // lane_devices(mesh))
 
 
 def lanes_per_group(runs: int, at_once: int, devices: int) -> int:

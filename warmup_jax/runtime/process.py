@@ -103,3 +103,12 @@ def glibc() -> tuple[int, ...]:
 def tuned() -> bool:
     """Returns True if the environment already tunes glibc's malloc."""
     return any(name.startswith(("GLIBC_TUNABLES", "MALLOC_")) for name in os.environ)
+
+
+def memory() -> int:
+    """Returns the bytes of memory that this process may use: the machine's, or what a container allows of them."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((Path("/sys/fs/cgroup") / file).read_text()))
+    return min(limits)

@@ -237,6 +237,9 @@ def multistep_decay(boundaries: Numbers, factor: Numbers) -> Schedule:
     """
     require("boundaries", boundaries, 0)
     require("factor", factor, 0)
+    shape = jnp.asarray(factor).shape
+    if shape not in ((), jnp.asarray(boundaries).shape):
+        raise ValueError(f"factor of shape {shape}; allowed: one number, or one for each of the boundaries")
 
     def decay(t: ArrayLike) -> jax.Array:
         passed = jnp.asarray(t)[..., None] >= jnp.asarray(boundaries)
@@ -363,7 +366,7 @@ def cosine_restarts_decay(
       cycle_mult: m, above 0.
       peak_decay: g, in (0, 1].
       cycle_warmup_steps: linear warmup, in updates, at the beginning of every cycle but the first.
-      num_cycles: cycles after which it stays 0; static.
+      num_cycles: cycles after which it stays 0, at most 65,536; static.
 
     Returns:
       A decay `t -> [0, 1]`.
@@ -382,7 +385,7 @@ def cosine_restarts_decay(
     require("cycle_steps", cycle_steps, 0, above=True)
     require("cycle_mult", cycle_mult, 0, above=True)
     require("peak_decay", peak_decay, 0, 1, above=True)
-    require("num_cycles", num_cycles, 1)
+    require("num_cycles", num_cycles, 1, 2**16)
 
     def decay(t: ArrayLike) -> jax.Array:
         t = jnp.maximum(jnp.asarray(t) - start, 0)

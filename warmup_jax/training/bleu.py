@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from warmup_jax import registry
-
-TOKENIZERS = ("13a", "char", "intl", "none", "zh")  # those of sacrebleu that never need the network
+from warmup_jax.data.text.languages import BLEU_TOKENIZERS
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str) -> tuple[float, str]:
@@ -34,7 +33,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str) ->
       Papineni et al., `BLEU <https://aclanthology.org/P02-1040>`_, 2002; Post, `A call for clarity in
       reporting BLEU scores <https://arxiv.org/abs/1804.08771>`_, 2018
     """
-    registry.one_of("tokenize", tokenize, TOKENIZERS)
+    registry.one_of("tokenize", tokenize, BLEU_TOKENIZERS)
     if len(hypotheses) != len(references) or not len(references):
         raise ValueError(
             f"{len(hypotheses)} hypotheses for {len(references)} references; allowed: equal numbers, at least 1"

@@ -13,6 +13,7 @@ from warmup_jax.training import sweep
 from warmup_jax.training.train_step import Knobs
 
 WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
+MOST_STEPS = 2**31 - 1
 RATES = ("peak_lr", "init_lr", "end_lr", "label_smoothing")
 
 
@@ -103,16 +104,28 @@ def num_steps(config: Mapping[str, Any], train_size: int) -> int:
     """Returns the number of updates of a run, from `num_steps` or from `num_epochs`, rounded to the nearest."""
     if config["num_steps"] is not None:
         return config["num_steps"]
-    return max(1, round(config["num_epochs"] * train_size / config["batch_size"]))
+    updates = config["num_epochs"] * train_size / config["batch_size"]
+    return max(1, _counted("num_epochs", config["num_epochs"], updates))
 
 
 def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) -> int:
     """Returns the number of updates of the warmup, from the one unit that the config sets; 0 if it sets none."""
-    units = {unit.removeprefix("warmup_"): config[unit] for unit in WARMUP_UNITS}
-    if all(value is None for value in units.values()):
+    units = {unit: config[unit] for unit in WARMUP_UNITS if config[unit] is not None}
+    if not units:
         return 0
+    ((unit, value),) = units.items()
+    scale = {
+        "warmup_steps": 1,
+        "warmup_epochs": train_size / config["batch_size"],
+        "warmup_examples": 1 / config["batch_size"],
+        "warmup_fraction": num_steps,
+    }
+    _counted(unit, value, value * scale[unit])
     return schedules.warmup_steps_from(
-        **units, batch_size=config["batch_size"], train_size=train_size, num_steps=num_steps
+        **{unit.removeprefix("warmup_"): value},
+        batch_size=config["batch_size"],
+        train_size=train_size,
+        num_steps=num_steps,
     )
 
 
@@ -127,6 +140,13 @@ def warmup_lengths(config: Mapping[str, Any], runs: Iterable[Knobs]) -> set[int]
     if "warmup_steps" not in inspect.signature(function).parameters:
         return set()
     return {int(knobs.warmup_steps) for knobs in runs}
+
+
+def _counted(key: str, value: float, updates: float) -> int:
+    """Returns a number of updates, rounded; raises a ValueError if an int32, which counts updates, cannot hold it."""
+    if not updates < MOST_STEPS:
+        raise ValueError(f"{key}={value} makes {updates:.6g} updates; allowed: up to {MOST_STEPS}")
+    return round(updates)
 
 
 def _arguments(config: Mapping[str, Any], knobs: Knobs, component: str) -> dict[str, Any]:

@@ -5,10 +5,8 @@ is a function of the step alone, so that a resumed run is cut like one that was 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from warmup_jax.diagnostics import Timing
 
@@ -39,13 +37,44 @@ def chunk_length(config: Mapping[str, Any], num_steps: int, most: int, timings: 
     return chosen
 
 
-def pauses(config: Mapping[str, Any], num_steps: int, probed: np.ndarray) -> np.ndarray:
-    """Returns the updates that no chunk may pass, ascending: probes, evaluations, checkpoints and the end."""
-    regular = [np.arange(0, num_steps, config[key]) for key in ("eval_every", "checkpoint_every")]
-    return np.unique(np.concatenate([probed, *regular, [num_steps]]))
+class Regular(NamedTuple):
+    """Pauses at m - ahead, for the multiples m of `every` from `first` to `last`."""
+
+    every: int
+    first: int
+    last: int
+    ahead: int = 0
+
+    def after(self, step: int) -> int | None:
+        """Returns the first of these pauses after `step` updates, None if there is no more."""
+        multiple = (max(step + self.ahead, self.first - 1) // self.every + 1) * self.every
+        return multiple - self.ahead if multiple <= self.last else None
 
 
-def next_chunk(chunk_steps: int, pauses: np.ndarray, step: int) -> int:
+class Pauses(NamedTuple):
+    """The updates that no chunk may pass: probes, evaluations, checkpoints and the end.
+
+    They are computed when they are asked for: a list of them would not fit in memory for the longest runs.
+    """
+
+    num_steps: int
+    regular: tuple[Regular, ...]
+    single: tuple[int, ...]
+
+    def after(self, step: int) -> int:
+        """Returns the first pause after `step` updates, fewer than there are in the run."""
+        regular = [pause for each in self.regular if (pause := each.after(step)) is not None]
+        return min([*regular, *(pause for pause in self.single if pause > step), self.num_steps])
+
+
+def pauses(
+    config: Mapping[str, Any], num_steps: int, regular: Sequence[Regular] = (), single: Sequence[int] = ()
+) -> Pauses:
+    """Returns the updates that no chunk may pass: `regular` and `single` ones of probes, and those of the config."""
+    own = [Regular(config[key], 0, num_steps) for key in ("eval_every", "checkpoint_every")]
+    return Pauses(num_steps, (*own, *regular), tuple(single))
+
+
+def next_chunk(chunk_steps: int, pauses: Pauses, step: int) -> int:
     """Returns the length of the chunk that begins after `step` updates: a whole one if it passes no pause, else 1."""
-    until_pause = int(pauses[np.searchsorted(pauses, step, side="right")]) - step
-    return chunk_steps if until_pause >= chunk_steps else 1
+    return chunk_steps if pauses.after(step) - step >= chunk_steps else 1

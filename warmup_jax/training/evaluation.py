@@ -113,6 +113,10 @@ def decoder(model: models.Model, texts: data.Texts | None, config: Mapping[str, 
     for name in OWN_ARGUMENTS:
         if name not in config:
             raise ValueError(f"decoding needs the argument {name!r} (it has {', '.join(config)})")
+    for name, least, allowed in (("samples", 0, "integers from 0"), ("examples", 1, "integers from 1 and None")):
+        value = config[name]
+        if (value is not None or name == "samples") and (type(value) is not int or value < least):
+            raise ValueError(f"decoding.{name}={value!r}; allowed: {allowed}")
     if (texts.references is None) != (config["name"] == "sample"):
         raise ValueError(
             f"decoding.name={config['name']!r} does not fit the data set: "
@@ -136,6 +140,20 @@ def decoder(model: models.Model, texts: data.Texts | None, config: Mapping[str, 
         return each_run(decode_run, (0,))(states.params)
 
     return decode
+
+
+def check_lengths(texts: data.Texts | None, config: Mapping[str, Any]) -> None:
+    """Raises a ValueError for texts to decode that are longer than a row, which the model's positions end at."""
+    if texts is None or config.get("name") != "sample":
+        return
+    prompt, longest = texts.sources.shape[1], texts.max_target
+    if prompt >= longest:
+        raise ValueError(f"dataset.prompt_length={prompt}; allowed: below the dataset.length={longest} of a row")
+    if config["length"] > longest - prompt:
+        raise ValueError(
+            f"decoding.length={config['length']}; allowed: integers from 1 to {longest - prompt}, which with "
+            f"dataset.prompt_length={prompt} fill the dataset.length={longest} of a row"
+        )
 
 
 def decode_texts(

@@ -3,16 +3,16 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from warmup_jax import places, report
+from warmup_jax import data, places, report
 from warmup_jax.runtime import devices, process
 from warmup_jax.schedules.inspection import unfinished
-from warmup_jax.training import build, schema
+from warmup_jax.training import build, effects, schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
 from warmup_jax.training.summary import summarise
@@ -31,13 +31,19 @@ class UserError(Exception):
     """A mistake of the user: one line that says what is wrong and what would be right."""
 
 
-def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | None = None) -> dict[str, Any]:
+def run(
+    config: Mapping[str, Any],
+    workdir: str | os.PathLike,
+    started: float | None = None,
+    given: Collection[str] = (),
+) -> dict[str, Any]:
     """Trains every run of a config, or the rest of them if `workdir` already holds a part.
 
     Args:
       config: a ConfigDict or nested dict with exactly the keys of `schema.KEYS`.
       workdir: folder for logs, checkpoints and plots; docs/experiments.md describes its files.
       started: `time.perf_counter()` when the process began, for the time to the first step.
+      given: dotted keys of the values that the user has chosen; an error if one of them means nothing.
 
     Returns:
       The content of `summary.json`.
@@ -56,15 +62,19 @@ def run(config: Mapping[str, Any], workdir: str | os.PathLike, started: float | 
             schema.check_keys(config)
             prepare_process(config["model"])
             job = set_up(config)
+            effects.check_given(config, given)
             stack.enter_context(open_workdir(workdir, config))
         except (ValueError, OSError) as error:
             raise UserError(" ".join(str(error).split())) from error
+        for sentence in unfinished_warmups(job):
+            print(f"warning: {sentence}", flush=True)
         if job.dataset.facts:
             facts = ", ".join(f"{name} {_text(value)}" for name, value in job.dataset.facts.items())
             print(f"data: {facts}", flush=True)
-        for sentence in unfinished_warmups(job):
-            print(f"warning: {sentence}", flush=True)
-        summary = train_all(job, workdir, shutdown, started)
+        try:
+            summary = train_all(job, workdir, shutdown, started)
+        except data.DataError as error:  # a stream's examples are read only now
+            raise UserError(" ".join(str(error).split())) from error
     report.curves(workdir)
     report.diagnostics(workdir)
     print(report.table(summary))

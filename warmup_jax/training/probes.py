@@ -9,6 +9,7 @@ import numpy as np
 
 from warmup_jax import data, diagnostics, losses, models, transforms
 from warmup_jax.diagnostics import DIAGNOSTICS, Diagnostic, Timing
+from warmup_jax.training import chunks
 from warmup_jax.training.train_step import Knobs, Program, TrainState, each_run
 
 
@@ -142,11 +143,20 @@ def begins(prober: Prober, step: int, warmup_R: np.ndarray) -> np.ndarray:
     return diagnostics.first_due(prober.timing, prober.entry.first_step, warmup_R) == step
 
 
-def pauses(probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray) -> np.ndarray:
-    """Returns the steps at which the loop must pause for a probe, ascending."""
-    steps, lengths = np.arange(num_steps + 1), np.unique(warmup_R)
-    found = [np.zeros(0, int)]
+def pauses(
+    probers: Mapping[str, Prober], num_steps: int, warmup_R: np.ndarray
+) -> tuple[list[chunks.Regular], list[int]]:
+    """Returns the pauses of the loop for its probes: those at multiples of a step, and those at the ends of warmups.
+
+    A diagnostic that compares the state with the one before the last update also pauses the loop before that update.
+    """
+    regular: list[chunks.Regular] = []
+    single: list[int] = []
     for prober in probers.values():
-        probed = steps[due(prober, steps[:, None], lengths).any(-1)]
-        found += [probed, probed - 1] if prober.entry.compares_update else [probed]
-    return np.unique(np.concatenate(found))
+        timing, first = prober.timing, prober.entry.first_step
+        last = num_steps if timing.until is None else min(timing.until, num_steps)
+        ends = [int(end) for end in np.unique(warmup_R) if first <= end <= last]
+        for ahead in (0, 1) if prober.entry.compares_update else (0,):
+            regular.append(chunks.Regular(timing.every, first, last, ahead))
+            single += [end - ahead for end in ends]
+    return regular, single

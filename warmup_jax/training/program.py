@@ -30,6 +30,9 @@ from warmup_jax.training.train_step import (
     train_chunk,
 )
 
+# Examples of an evaluation batch that are allowed for the smallest test split, whose only batch is filled up to them.
+MOST_EVALUATED = 2**16
+
 # Random streams of a config's seed, which its runs share; each run has the streams 0 and 1 of its own seed.
 AUGMENTATION, DECODING = 2, 3
 
@@ -45,7 +48,7 @@ class Plan(NamedTuple):
     mesh: Mesh | None
     chunk_steps: int
     chunks_ahead: int  # chunks that wait on the device while another one is computed
-    pauses: np.ndarray  # the updates that no chunk may pass, ascending
+    pauses: chunks.Pauses  # the updates that no chunk may pass
     eval_at_once: int  # evaluation batches that are computed at the same time
     probers: dict[str, Prober]
     init: Any  # jitted: knobs [R] -> states [R]
@@ -168,7 +171,9 @@ def make_plan(
     )
     probers = make_probers(program, run_configs[0], knobs[0], model, dataset, chosen, timings)
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
+    evaluation.check_lengths(dataset.texts, config["decoding"])
     num_lanes = devices.lanes_per_group(len(runs), at_once, devices.lane_devices(mesh))
+    check_memory(config, model, dataset, devices.largest_state(mesh, num_lanes), num_lanes)
     warmups = np.array([int(run.warmup_steps) for run in knobs])
     options = defaults.compiler_options(config["model"])
     jit = partial(devices.jit_over_lanes, mesh=mesh, compiler_options=options)
@@ -181,7 +186,7 @@ def make_plan(
         mesh=mesh,
         chunk_steps=chunks.chunk_length(config, num_steps, default.chunk_steps, timings),
         chunks_ahead=int(batch_pixels(config, dataset) < default.max_pixels_ahead),
-        pauses=chunks.pauses(config, num_steps, probes.pauses(probers, num_steps, warmups)),
+        pauses=chunks.pauses(config, num_steps, *probes.pauses(probers, num_steps, warmups)),
         eval_at_once=eval_batches_at_once(config, dataset, mesh, num_lanes),
         probers=probers,
         init=jit(
@@ -198,6 +203,29 @@ def make_plan(
 def build_model(config: Mapping[str, Any], dataset: data.Dataset) -> models.Model:
     """Returns the model of a config, for the inputs and classes of a data set."""
     return models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
+
+
+def check_memory(
+    config: Mapping[str, Any], model: models.Model, dataset: data.Dataset, most: float, num_lanes: int
+) -> None:
+    """Raises a ValueError for parameters or a batch of a run that alone take more than `most` bytes."""
+    gigabytes = f"{most / 1e9:.3g} GB, the memory of {num_lanes} run{'s' if num_lanes > 1 else ''} at once"
+    if model.parameter_bytes > most:
+        sizes = {name: value for name, value in config["model"].items() if type(value) in (int, float)}
+        raise ValueError(
+            f"model={sizes} has {model.parameter_bytes / 1e9:.3g} GB of parameters; allowed: up to {gigabytes}"
+        )
+    most_examples = max(dataset.test.size, MOST_EVALUATED)
+    if config["eval_batch_size"] > most_examples:
+        raise ValueError(f"eval_batch_size={config['eval_batch_size']}; allowed: integers from 1 to {most_examples}")
+    outputs = dataset.num_classes * (1 if dataset.texts is None else dataset.input_shape[-1])
+    example = 4 * (math.prod(dataset.input_shape) + outputs)
+    for key in ("batch_size", "eval_batch_size"):
+        if config[key] * example > most * devices_per_batch(config):
+            raise ValueError(
+                f"{key}={config[key]} needs {config[key] * example / 1e9:.3g} GB for its inputs and outputs; "
+                f"allowed: up to {gigabytes}"
+            )
 
 
 def make_probers(

@@ -1,15 +1,15 @@
 """The schema of a config: its keys, their types and bounds, and the values that exclude each other."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from warmup_jax import diagnostics, registry, schedules
+from warmup_jax import data, diagnostics, models, optimizers, registry, schedules, transforms
 from warmup_jax.losses import LOSSES
 from warmup_jax.runtime import defaults
-from warmup_jax.training import build, sweep
+from warmup_jax.training import build, effects, evaluation, sweep
 from warmup_jax.training.build import WARMUP_UNITS
 
 # Every config holds exactly these keys; None where the type allows it means "not set".
@@ -62,6 +62,8 @@ POSITIVE = (
     "eval_every",
     "checkpoint_every",
 )
+# Steps and sizes are counted in int32.
+MOST = 2**31
 # name: (lower bound, whether the bound itself is allowed, upper bound, which is not allowed)
 BOUNDS = {
     "seed": (0, True, 2**32),
@@ -76,7 +78,7 @@ BOUNDS = {
     "eps": (0, True, np.inf),
     "clip_norm": (0, False, np.inf),
     "trust_coefficient": (0, False, np.inf),
-    "warmup_steps": (0, True, 2**31),
+    "warmup_steps": (0, True, np.inf),
     "warmup_epochs": (0, True, np.inf),
     "warmup_examples": (0, True, np.inf),
     "warmup_fraction": (0, True, 1 + 1e-9),
@@ -87,6 +89,12 @@ BOUNDS = {
     "samples": (0, True, np.inf),
     "examples": (0, False, np.inf),
 } | {name: (0, False, np.inf) for name in POSITIVE}
+# Keys whose arguments have the bounds of `BOUNDS`; "" is the config itself.
+BOUNDED = ("", *sweep.COMPONENTS, "decoding")
+ANY = (-np.inf, True, np.inf)
+# Lengths that become a number of updates on the host; all other numbers of a config are used in float32 or int32.
+DOUBLE = ("num_epochs", "warmup_epochs", "warmup_examples", "warmup_fraction")
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
@@ -114,16 +122,53 @@ def validate(config: Mapping[str, Any]) -> None:
     check_keys(config)
     _exactly_one(config, ("num_steps", "num_epochs"))
     _check_warmup_length(config)
-    diagnostics.from_config(config["diagnostics"])
-    for changes in sweep.expand(config):
-        run = sweep.assign(config, changes)
+    chosen, _ = diagnostics.from_config(config["diagnostics"])
+    seeds = sweep.seeds(config) or 1
+    changed = sweep.combinations(config)
+    sweep.check_number(len(changed), seeds)
+    runs = [sweep.assign(config, changes) for changes in changed]  # seeds differ in nothing that is checked
+    for changes, run in zip(changed, runs):
         for key in changes.keys() & KEYS.keys():
             _check_type(key, run[key], KEYS[key])
+        for where, function, args in _components(run):
+            registry.check_types(where, function, args)
         for name, value in _numbers(run):
             _check_bound(name, value)
         registry.lookup("loss", LOSSES, run["loss"])
         # Built with concrete numbers, so that every schedule and transformation checks its own.
         build.optimizer(run, build.knobs(run, num_steps=1, train_size=1))
+    _check_bound("seed", config["seed"] + seeds - 1)
+    for name, args in chosen.items():
+        diagnostics.check_values(name, args)
+    effects.check(config, runs)
+
+
+def _components(config: Mapping[str, Any]) -> Iterator[tuple[str, Callable[..., Any], Mapping[str, Any]]]:
+    """Yields (dotted key, function, arguments) of all that a config constructs by name; unknown names are left out."""
+    chosen = [
+        ("optimizer_args", optimizers.OPTIMIZERS, config["optimizer"], config["optimizer_args"]),
+        ("warmup_args", schedules.WARMUPS, config["warmup"], config["warmup_args"]),
+        ("schedule_args", schedules.DECAYS, config["schedule"], config["schedule_args"]),
+        ("recipe_args", schedules.RECIPES, config["recipe"], config["recipe_args"]),
+        ("decoding", evaluation.DECODINGS, config["decoding"].get("name"), config["decoding"]),
+        ("dataset", data.TASKS, config["dataset"].get("task", "images"), config["dataset"]),
+    ]
+    chosen += [
+        (f"transforms_args.{name}", transforms.TRANSFORMS, name, args)
+        for name, args in config["transforms_args"].items()
+        if isinstance(args, Mapping)
+    ]
+    for where, table, name, args in chosen:
+        if isinstance(name, str) and name in table:
+            unset = where.partition(".")[0] in sweep.COMPONENTS  # there None counts as not given
+            yield where, table[name], {k: v for k, v in args.items() if not (unset and v is None)}
+    if config["optimizer_args"].get("clip_norm") is not None:
+        yield "optimizer_args", optimizers.clipping, config["optimizer_args"]
+    model: Any = registry.lookup("model", models.MODELS, config["model"]["name"])
+    yield "model", model.config_class, config["model"]
+    for name, args in config["diagnostics"].items():
+        if isinstance(args, Mapping):
+            yield f"diagnostics.{name}", diagnostics.DIAGNOSTICS[name].function, args
 
 
 def _check_warmup_length(config: Mapping[str, Any]) -> None:
@@ -170,17 +215,37 @@ def _exactly_one(config: Mapping[str, Any], keys: tuple[str, ...]) -> None:
         raise ValueError(f"exactly one of {', '.join(keys)} must be set, {found}")
 
 
-def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields every number of a config by name, including those of its components."""
+def _numbers(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, int | float]]:
+    """Yields every number of a config with its dotted key, including those in tuples and nested dicts."""
     for name, value in config.items():
-        if name in (*sweep.COMPONENTS, "decoding"):
-            yield from _numbers(value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield name, value
+        if isinstance(value, Mapping):
+            if path or name != "sweep":  # the values of a sweep come as those of its runs
+                yield from _numbers(value, f"{path}{name}.")
+            continue
+        for each in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(each, (int, float)) and not isinstance(each, bool):
+                yield f"{path}{name}", each
 
 
-def _check_bound(name: str, value: float) -> None:
-    low, may_be_low, high = BOUNDS.get(name, (-np.inf, True, np.inf))
-    if not (low <= value < high) or (value == low and not may_be_low):
+def _check_bound(key: str, value: int | float) -> None:
+    """Checks a number's range, and that the type it is used in holds it: float32, int32, or uint32 for a seed."""
+    parent, _, name = key.rpartition(".")
+    low, may_be_low, high = BOUNDS.get(name, ANY) if parent.partition(".")[0] in BOUNDED else ANY
+    inside = low <= value < high and (value != low or may_be_low)
+    if inside and name not in DOUBLE:
+        if isinstance(value, int) and not -MOST <= value < max(MOST, high if np.isfinite(high) else 0):
+            raise ValueError(f"{key}={value}; allowed: integers below {MOST} in size")
+        if isinstance(value, float):
+            size = abs(value)
+            if not (size == 0 or SMALLEST <= size <= LARGEST):
+                raise ValueError(
+                    f"{key}={value}; allowed: 0 and numbers of a size from {SMALLEST:.2g} to "
+                    f"{LARGEST:.2g}, which float32 holds"
+                )
+            if not np.float32(value) < high:
+                raise ValueError(f"{key}={value} is {np.float32(value):g} in float32; allowed: below {high:g}")
+    if not inside:
+        if not np.isfinite(low):
+            raise ValueError(f"{key}={value}; allowed: finite numbers")
         below = f" and below {high:g}" if np.isfinite(high) else ""
-        raise ValueError(f"{name} must be {'at least' if may_be_low else 'above'} {low}{below}, got {value}")
+        raise ValueError(f"{key} must be {'at least' if may_be_low else 'above'} {low}{below}, got {value}")

@@ -1,6 +1,7 @@
 """The runs of a config: the product of the values that its `sweep` names."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "
 # Keys that change the program or a shape, besides the model's arguments and the components' integers, booleans and
 # strings. A sweep over these is an outer loop, with one compilation for each value.
 STATIC = ("batch_size", "loss", "optimizer", "schedule", "warmup", "combination", "recipe")
+# More could not be listed, let alone trained.
+MOST_RUNS = 1_000_000
 
 
 def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -34,14 +37,35 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     [{'depth': 8, 'peak_lr': 0.1, 'seed': 1}, {'depth': 8, 'peak_lr': 1.0, 'seed': 0}]
     """
     axes = {name: values for name, values in config["sweep"].items() if values is not None}
-    seeds = axes.pop("seeds", None)
-    if seeds is not None and (not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1):
-        raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {seeds!r}")
+    axes.pop("seeds", None)
+    count = seeds(config)
     axes = {name: _values(config, name, values) for name, values in axes.items()}
+    check_number(math.prod(map(len, axes.values())), count or 1)
     axes = dict(sorted(axes.items(), key=lambda axis: not is_static(config, axis[0])))
-    if seeds is not None:
-        axes["seed"] = tuple(range(config["seed"], config["seed"] + seeds))
+    if count is not None:
+        axes["seed"] = tuple(range(config["seed"], config["seed"] + count))
     return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def combinations(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the changes of each run to the config as `expand` does, with one seed alone."""
+    return expand({**config, "sweep": {**config["sweep"], "seeds": None}})
+
+
+def seeds(config: Mapping[str, Any]) -> int | None:
+    """Returns the number of seeds that a config sweeps, None if it sweeps none."""
+    count = config["sweep"].get("seeds")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {count!r}")
+    return count
+
+
+def check_number(combinations: int, seeds: int) -> None:
+    """Raises a ValueError for more runs than can be listed."""
+    if combinations * seeds > MOST_RUNS:
+        raise ValueError(
+            f"sweep has {combinations * seeds} runs, with sweep.seeds={seeds}; allowed: at most {MOST_RUNS}"
+        )
 
 
 def is_static(config: Mapping[str, Any], name: str) -> bool:
@@ -50,6 +74,15 @@ def is_static(config: Mapping[str, Any], name: str) -> bool:
         return False
     home = _home(config, name)
     return home is config or home is config["model"] or not (home[name] is None or is_traced(home[name]))
+
+
+def key_of(config: Mapping[str, Any], name: str) -> str:
+    """Returns the key of the config that holds a swept name: "peak_lr" itself, "schedule_args" for "exponent"."""
+    home = _home(config, name)
+    if home is config:
+        return name
+    homes = {key: list(_nested(config[key])) for key in (*COMPONENTS, "model")}
+    return next(key for key, nested in homes.items() if any(each is home for each in nested))
 
 
 def programs(config: Mapping[str, Any], changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], range]]:
@@ -120,10 +153,16 @@ def _copy(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _homes(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yields the dicts that hold the components' arguments, nested ones included."""
-    stack = [config[name] for name in COMPONENTS]
-    while stack:
-        yield (home := stack.pop())
-        stack += [value for value in home.values() if isinstance(value, Mapping)]
+    for name in COMPONENTS:
+        yield from _nested(config[name])
+
+
+def _nested(args: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields a dict of arguments and the dicts in it."""
+    yield args
+    for value in args.values():
+        if isinstance(value, Mapping):
+            yield from _nested(value)
 
 
 def _home(config: Mapping[str, Any], name: str) -> Any:
@@ -131,9 +170,13 @@ def _home(config: Mapping[str, Any], name: str) -> Any:
     homes = [home for home in (*_homes(config), config["model"]) if name in home]
     if name in (*FLAT, *STATIC, "seed"):
         homes = [config]
-    if len(homes) != 1:
+    if len(homes) > 1:
+        components = [(key, config[key]) for key in (*COMPONENTS, "model")]
+        found = [f"{key}.{name}" for key, args in components for home in _nested(args) if name in home]
+        raise ValueError(f"sweep.{name} is ambiguous, since {' and '.join(found)} have this name; allowed: other names")
+    if not homes:
         known = {*FLAT, *STATIC, "seeds", *config["model"], *(arg for home in _homes(config) for arg in home)}
-        raise registry.unknown("knob to sweep" if not homes else f"one of {len(homes)} knobs", name, known)
+        raise registry.unknown("knob to sweep", name, known)
     return homes[0]
 
 
@@ -144,10 +187,15 @@ def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
     static = is_static(config, name)
     if not isinstance(values, (tuple, list)) or not values:
         raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
-    if static:
-        return tuple(values)  # the component that takes them checks them
     kind = int if name == "warmup_steps" else float
-    for value in values:
+    for value in values if not static else ():  # others are checked by the component that takes them
         if isinstance(value, bool) or not isinstance(value, (int, kind)):
             raise ValueError(f"sweep.{name} must hold {kind.__name__}s, got {value!r}")
-    return tuple(kind(value) for value in values)
+    try:
+        values = tuple(value if static else kind(value) for value in values)
+    except OverflowError as error:
+        raise ValueError(f"sweep.{name}={values}; allowed: numbers that a float holds") from error
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ValueError(f"sweep.{name}={values} repeats {repeated[0]!r}; allowed: every value once")
+    return values

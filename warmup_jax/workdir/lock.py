@@ -46,12 +46,15 @@ def as_json(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Returns the differences between two configs in words: "peak_lr is 1.0 there and 0.1 here"."""
+    """Returns the differences between two configs in words: "peak_lr is 1.0 there and 0.1 here".
+
+    None means "not set", so a key that is None is like one that is absent, as in a config of an older version.
+    """
     found: list[str] = []
     for key in sorted(here.keys() | there.keys()):
         mine, other = here.get(key, "absent"), there.get(key, "absent")
         if isinstance(mine, Mapping) and isinstance(other, Mapping):
             found += differences(mine, other, f"{prefix}{key}.")
-        elif mine != other:
+        elif mine != other and not (mine in ("absent", None) and other in ("absent", None)):
             found.append(f"{prefix}{key} is {other} there and {mine} here")
     return found

@@ -268,7 +268,7 @@ def test_set_without_two_texts(write_documents):
 
 def test_text_that_is_not_utf8(write_pairs, array_cache):
     folder = write_pairs([(b"\xff", "a")], TEST)
-    with pytest.raises(ValueError, match="'pairs' has text that is not UTF-8 among the examples 0 to 0 of train"):
+    with pytest.raises(ValueError, match="'pairs' has text that is not UTF-8 in example 0 of train"):
         load(folder)
 
 

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from warmup_jax.data.dataset import DataError
+from warmup_jax.data.text.languages import bleu_tokenizer
 from warmup_jax.data.tfds import reader, records
 
 # Examples read at once.
@@ -146,15 +148,17 @@ def _prepared(prepared: reader.PreparedSet, features: tuple[str, ...], test_spli
         for part in ("train", "test")
     )
     fingerprint = content_hash(reader.fingerprint(prepared.folder), splits, features)
-    return Corpus(train, test, fingerprint, bleu_tokenize="13a")
+    return Corpus(train, test, fingerprint, bleu_tokenizer(features[-1].split("/")[-1]))
 
 
 def _read(prepared: reader.PreparedSet, split: str, features: tuple[str, ...], start: int, stop: int) -> list[Example]:
     found = records.read_columns(str(prepared.folder), split, range(start, stop), features)
-    try:
-        return [tuple(text.decode() for text in example) for example in zip(*found)]
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"data set {prepared.name!r} has text that is not UTF-8 among the examples {start} to "
-            f"{stop - 1} of {split}: {error}"
-        ) from error
+    examples = []
+    for number, example in enumerate(zip(*found), start):
+        try:
+            examples.append(tuple(text.decode() for text in example))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"data set {prepared.name!r} has text that is not UTF-8 in example {number} of {split}: {error}"
+            ) from error
+    return examples

@@ -23,9 +23,13 @@ from warmup_jax.data.text.corpus import (
     open_pairs,
     select_columns,
 )
+from warmup_jax.data.text.languages import BLEU_TOKENIZERS
 from warmup_jax.data.text.packing import PACKINGS, fill, one_per_row, pack
 from warmup_jax.data.text.token_arrays import TokenSequences
 from warmup_jax.data.text.tokenizers import BOS, EOS, PAD, Tokenizer
+
+# Tokens in a row: every test source takes one on the host, however short it is.
+LONGEST = 2**16
 
 # Pairs that a subword vocabulary is learned from; more pairs hardly change it and need much memory.
 LEARNED_PAIRS = 1_000_000
@@ -49,6 +53,7 @@ def load_translation(
     residency: str = "auto",
     workers: int = 0,
     test_split: str | None = None,
+    bleu_tokenizer: str | None = None,
 ) -> Dataset:
     """Loads a translation set, without ever using the network.
 
@@ -74,6 +79,7 @@ def load_translation(
         training rows take at most 1 GiB.
       workers: number of processes that read a stream; 0 reads in this one.
       test_split: TFDS split to test on; None: "test", or "validation" if there is no "test".
+      bleu_tokenizer: sacrebleu's tokenizer for scores; None: the one that fits the target language, see `languages`.
 
     Returns:
       A Dataset. For B rows its `prepare` returns
@@ -82,20 +88,22 @@ def load_translation(
         weights: float32 [B, T].
       `target` is the labels shifted right within each segment, with BOS first. Its facts are train_pairs, test_pairs,
       train_rows, test_rows, dropped_empty and dropped_long (of both splits), cut_sources, unknown_tokens, train_tokens
-      and test_tokens (of both sides), padding_share (of the training rows, both sides), vocab_size, and
-      learned_from_pairs if a subword vocabulary was learned from a part of the pairs.
+      and test_tokens (of both sides), padding_share (of the training rows, both sides), vocab_size,
+      bleu_tokenizer, and learned_from_pairs if a subword vocabulary was learned from a part of the pairs.
 
     Raises:
       ValueError: an argument or the set's content cannot be used.
       FileNotFoundError: the set is not on disk; the message gives the command that prepares it.
     """
     for argument, length in (("source_length", source_length), ("target_length", target_length)):
-        if length < 2:  # one token and EOS
-            raise ValueError(f"{argument}={length!r}; allowed: integers from 2")
+        if not 2 <= length <= LONGEST:  # one token and EOS
+            raise ValueError(f"{argument}={length!r}; allowed: integers from 2 to {LONGEST}")
     registry.one_of("packing", packing, PACKINGS)
+    registry.one_of("bleu_tokenizer", bleu_tokenizer, (None, *BLEU_TOKENIZERS))
     check_loading(residency, workers)
     tokenizers.check_tokenizer(tokenizer, vocab_size)
     corpus = _open(name, data_dir, source, target, test_split)
+    corpus = corpus._replace(bleu_tokenize=bleu_tokenizer or corpus.bleu_tokenize)
     limits = (source_length, target_length)
     loaded = token_cache.load_or_make(
         name,
@@ -107,6 +115,7 @@ def load_translation(
     texts, cut_sources = _texts(corpus, loaded.vocabulary, limits)
     used = loaded.facts["train_tokens"] / (loaded.train.size * sum(limits))
     facts = loaded.facts | {"cut_sources": cut_sources, "padding_share": 1 - used}
+    facts["bleu_tokenizer"] = corpus.bleu_tokenize
     return Dataset(
         name,
         loaded.train,

@@ -1,10 +1,13 @@
 """Random access to the records of a prepared TFDS split."""
 
 import functools
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from warmup_jax.data.dataset import DataError
 
 
 def read_columns(
@@ -20,17 +23,38 @@ def read_columns(
 
     Returns:
       A list [B] for each feature, of the values that the records hold: bytes or numbers.
+
+    Raises:
+      DataError: a record cannot be read, or lacks a feature.
     """
     # Parses the record here: TFDS's features take longer for it than Pillow takes to decode a 32x32 image.
     from tensorflow_datasets.proto import tf_example_pb2
 
+    numbers = [int(i) for i in indices]
+    try:
+        records = _records(folder, split).__getitems__(numbers)
+    except Exception as error:  # what the library raises for a damaged file is not documented
+        some = f"one of {min(numbers)} to {max(numbers)}" if len(numbers) > 1 else str(*numbers)
+        raise unreadable(folder, split, some, error) from error
     found: list[list[Any]] = [[] for _ in features]
-    for record in _records(folder, split).__getitems__([int(i) for i in indices]):
-        feature = tf_example_pb2.Example.FromString(record).features.feature
-        for values, name in zip(found, features):
-            one = feature[name]
-            values.append(getattr(one, one.WhichOneof("kind")).value[0])
+    for number, record in zip(numbers, records):
+        try:
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            for values, name in zip(found, features):
+                one = feature[name]
+                values.append(getattr(one, one.WhichOneof("kind")).value[0])
+        except Exception as error:  # protobuf's own, or a feature without a value
+            raise unreadable(folder, split, number, error) from error
     return found
+
+
+def unreadable(folder: str, split: str, number: int | str, error: Exception) -> DataError:
+    """Returns the error about an example that a library could not read, with the name of its set and split."""
+    path = pathlib.Path(folder)
+    return DataError(
+        f"example {number} of the split {split!r} of the data set in {path} cannot be read: "
+        f"{type(error).__name__}: {error}; prepare the set again"
+    )
 
 
 @functools.lru_cache(maxsize=8)
