@@ -7,8 +7,13 @@ STARTED = time.perf_counter()  # before the imports, which count for the time to
 import contextlib
 from pathlib import Path
 
-from warmup_jax import cli, places
 from warmup_jax.runtime import process
+from warmup_jax.workdir import shutdown
+
+if __name__ == "__main__" and process.is_own():
+    shutdown.exit_on_signal()  # also before the imports, which take seconds
+
+from warmup_jax import cli, places
 
 WORKDIR = ("DIR", "folder of the run, which it resumes; by default a new one")
 
@@ -37,7 +42,12 @@ def main(arguments: cli.Arguments) -> None:
     except experiment.Interrupted as interruption:
         print(interruption)
     except OSError as error:
-        cli.fail(error, status=1)
+        with contextlib.suppress(SystemExit):
+            cli.fail(error, status=1)
+        shutdown.end(status=1)
+    except Exception:
+        shutdown.end_soon()
+        raise
 
 
 if __name__ == "__main__":

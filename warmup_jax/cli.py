@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from warmup_jax import config_files, registry
+from warmup_jax import config_files, registry, streams
 
 logging.set_verbosity(logging.FATAL)  # errors of libraries reach the user once, as one line
 
@@ -54,6 +54,7 @@ def run(main: Callable[[Arguments], None], about: str, **options: tuple[str, str
       about: the first lines of its help.
       **options: name -> (how its value is written, what it does) of the program's own options.
     """
+    streams.make_safe()
     sys.unraisablehook = _ignore_closed_loops
     atexit.register(gc.freeze)  # otherwise Python searches all of JAX for garbage as it ends, for half a second
     try:

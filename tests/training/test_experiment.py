@@ -331,8 +331,7 @@ def test_a_second_signal_exits_at_once(tmp_path):
     process = start(
         tmp_path / "run", "--config.num_steps=100000", "--config.model.depth=56", "--config.batch_size=1024"
     )  # one step takes seconds
-    while process.poll() is None and not (tmp_path / "run" / "environment.json").exists():
-        time.sleep(0.01)
+    wait_for_lines(process, tmp_path / "run", 1)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax import places
+from warmup_jax import places, streams
 from warmup_jax.data.catalog import DATASETS
 from warmup_jax.data.tfds import paths
 from warmup_jax.data.tfds.prepare import prepare
@@ -102,4 +102,5 @@ def _list(data_dir: str | None) -> None:
 
 
 if __name__ == "__main__":
+    streams.make_safe()
     sys.exit(main())

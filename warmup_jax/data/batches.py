@@ -1,8 +1,12 @@
 """Iterators over batches, and the gather that replaces example indices by examples on the device."""
 
+import atexit
 import functools
 import math
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -145,12 +149,32 @@ def _stream(make: Callable[[int], Batch], start: int, stop: int, workers: int) -
     steps = grain.MapDataset.range(start, stop).map(make)
     steps = steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=PREFETCH))
     if workers:
-        steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        _kill_workers_at_exit()
+        steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_begin_worker)
     iterator = iter(steps)
     try:
         yield from iterator
     finally:
         iterator.close()
+
+
+def _begin_worker(number: int, count: int) -> None:
+    """Binds a worker process to the one that started it.
+
+    A signal to the whole group of processes, such as Ctrl-C, is the parent's, which needs batches until it has saved.
+    """
+    del number, count
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # after a SIGKILL of the parent Grain's workers would stay
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+@functools.cache
+def _kill_workers_at_exit() -> None:
+    """Registers the end of workers that an error left: they ignore the SIGTERM that Python sends them at its end."""
+    atexit.register(lambda: [worker.kill() for worker in multiprocessing.active_children() if worker.daemon])
 
 
 def _mark_flags_parsed() -> None:

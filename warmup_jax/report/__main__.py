@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax import places
+from warmup_jax import places, streams
 from warmup_jax.report import pages
 
 
@@ -36,4 +36,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.make_safe()
     sys.exit(main())

@@ -1,24 +1,40 @@
 """Record of a run: the log files of its workdir, read and checked."""
 
-import json
+import reprlib
+import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax.workdir.json_files import read_json
+from warmup_jax.workdir.json_files import NOT_FINITE, parse_line, read_json
 
-SUMMARY_KEYS = (
-    "runs",
-    "data",
-    "uninformed_loss",
-    "seconds",
-    "examples_per_second",
-    "peak_memory_bytes",
-    "bleu_signature",
-)
-RUN_KEYS = ("run", "label", "changes", "steps", "final", "highest_rate", "best", "diverged_at")
+DEEPEST = 20  # containers in one another; a config has 3
+# The keys that a report reads, with the kinds of their values (`KINDS`).
+SUMMARY = {
+    "runs": "list",
+    "data": "object or none",
+    "uninformed_loss": "number or none",
+    "seconds": "object",
+    "examples_per_second": "number",
+    "peak_memory_bytes": "number",
+    "bleu_signature": "text or none",
+}
+RUN = {
+    "run": "integer",
+    "label": "text",
+    "changes": "object",
+    "steps": "integer",
+    "final": "object",
+    "highest_rate": "logged number or none",
+    "best": "object",
+    "diverged_at": "integer or none",
+}
+SECONDS = {"total": "number", "to_first_step": "number"}
+BEST = {"step": "integer", "eval/accuracy": "logged number"}
+AXES = {"peak_lr": "number", "warmup_steps": "integer", "seed": "integer"}  # of `changes`, as far as they are swept
 
 
 class Record(NamedTuple):
@@ -53,11 +69,13 @@ def read(workdir: Path) -> Record:
     summary = _json(workdir / "summary.json")
     finished = summary is not None
     series = _series(workdir / "metrics.jsonl", finished)
+    config = _json(workdir / "config.json") or {}
     if summary is not None:
         _check_summary(workdir / "summary.json", summary)
+        _check(workdir / "config.json", "it", config, {"seed": "integer"})
     return Record(
         workdir,
-        _json(workdir / "config.json") or {},
+        config,
         _json(workdir / "environment.json") or {},
         [_so_far(run, series[run]) for run in sorted(series)] if summary is None else summary["runs"],
         summary,
@@ -70,12 +88,9 @@ def _json(path: Path) -> dict[str, Any] | None:
     """Returns the object in a JSON file; None if there is no file."""
     if not path.exists():
         return None
-    try:
-        content = read_json(path)
-    except ValueError as error:  # from JSON or from UTF-8
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    content = read_json(path)
+    if _depth(content, DEEPEST + 1) > DEEPEST:
+        raise ValueError(f"{path} is damaged: it is nested more than {DEEPEST} times")
     return content
 
 
@@ -91,12 +106,9 @@ def _lines(path: Path, finished: bool) -> list[tuple[int, dict[str, Any]]]:
         lines.pop()
     found = []
     for number, line in enumerate(lines, 1):
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number} is damaged: {error}") from None
-        if not isinstance(content, dict) or not all(type(content.get(key)) is int for key in ("step", "run")):
-            raise ValueError(f"{path}, line {number} is damaged: no object with the integers 'step' and 'run'")
+        content = parse_line(line, path, number)
+        _check(f"{path}, line {number}", "it", content, {"step": "integer", "run": "integer"})
+        _check(f"{path}, line {number}", "it", content, dict.fromkeys(content, "single value"))
         found.append((number, content))
     return found
 
@@ -108,8 +120,8 @@ def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray,
         for key, value in line.items():
             if key in ("step", "run"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) and value not in ("nan", "inf", "-inf"):
-                raise ValueError(f"{path}, line {number} is damaged: {key}={value!r} is no number")
+            if not _is_logged_number(value):
+                raise ValueError(f"{path}, line {number} is damaged: {key}={reprlib.repr(value)} is no number")
             points[line["run"]][key].append((line["step"], float(value)))
     return {
         run: {
@@ -121,14 +133,56 @@ def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray,
 
 
 def _check_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Raises a ValueError if `summary.json` lacks a key that a report reads."""
-    for key in SUMMARY_KEYS:
-        if key not in summary:
-            raise ValueError(f"{path} is damaged: it lacks {key!r}")
+    """Raises a ValueError if `summary.json` is not as a report reads it."""
+    _check(path, "it", summary, SUMMARY)
+    _check(path, "seconds", summary["seconds"], SECONDS)
+    _check(path, "it", summary, {key: "number" for key in summary if key == "tokens_per_second"})
     for run in summary["runs"]:
-        for key in RUN_KEYS:
-            if key not in run:
-                raise ValueError(f"{path} is damaged: a run lacks {key!r}")
+        _check(path, "a run", run, RUN)
+        _check(path, "a run", run["final"], dict.fromkeys(run["final"], "logged number"))
+        _check(path, "a run", run["changes"], {key: AXES[key] for key in AXES if key in run["changes"]})
+        _check(path, "the best of a run", run["best"], BEST)
+
+
+def _check(where: object, name: str, found: Any, kinds: dict[str, str]) -> None:
+    """Raises a ValueError if something in a file is no object, lacks a key or has a value of another kind."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} is damaged: {name} is {reprlib.repr(found)}; allowed: object")
+    for key, kind in kinds.items():
+        if key not in found:
+            raise ValueError(f"{where} is damaged: {name} lacks {key!r}")
+        if not any(KINDS[each](found[key]) for each in kind.split(" or ")):
+            raise ValueError(f"{where} is damaged: {key}={reprlib.repr(found[key])}; allowed: {kind}")
+
+
+def _depth(content: Any, most: int) -> int:
+    """Returns how deep the containers of JSON lie in one another, but looks no deeper than `most`."""
+    if not isinstance(content, (dict, list)) or most == 0:
+        return 0
+    inner = content.values() if isinstance(content, dict) else content
+    return 1 + max((_depth(value, most - 1) for value in inner), default=0)
+
+
+def _is_number(value: Any) -> bool:
+    """Returns True for a number that a float holds."""
+    return isinstance(value, float) or type(value) is int and abs(value) <= sys.float_info.max
+
+
+def _is_logged_number(value: Any) -> bool:
+    """Returns True for what `json_number` writes."""
+    return _is_number(value) or isinstance(value, str) and value in NOT_FINITE
+
+
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "integer": lambda value: type(value) is int and abs(value) < 2**63,
+    "logged number": _is_logged_number,
+    "list": lambda value: isinstance(value, list),
+    "none": lambda value: value is None,
+    "number": _is_number,
+    "object": lambda value: isinstance(value, dict),
+    "single value": lambda value: not isinstance(value, (dict, list)),
+    "text": lambda value: isinstance(value, str),
+}
 
 
 def _so_far(run: int, metrics: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import contextlib
 import ctypes
 import functools
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1
 SYSTEM_ALLOWS = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 # glibc's mallopt: no mmap for large blocks, no trimming, one arena.
 KEEP_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX": (-8, 1)}
+NOT_ALONE = ("ipykernel", "pydevd", "debugpy")  # programs that hold others
 COMPILED = "/jax/core/compile/backend_compile_duration"  # the event at the end of a compilation
 
 
@@ -31,11 +34,40 @@ def with_huge_pages() -> dict[str, str]:
 def restart_with_huge_pages() -> None:
     """Starts this program again `with_huge_pages`, which the C library reads only when a process begins.
 
-    Call it at the very start. It does nothing if the environment is already right, or under a debugger.
+    Call it at the very start. It does nothing if the environment is already right, or if the process is not the
+    program's own.
     """
-    if (wanted := with_huge_pages()) and sys.gettrace() is None:
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if (wanted := with_huge_pages()) and is_own():
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # one that comes now arrives once the program handles it
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def is_own() -> bool:
+    """Returns True if the process runs this program alone and can be started again or ended by it.
+
+    It is not in a notebook or an interactive session, under a debugger, in a thread or a worker process, read from
+    standard input, or when another script runs the program.
+    """
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    started = "-c" in sys.orig_argv or getattr(main, "__spec__", None) is not None  # as a module
+    if script is not None and not started:
+        started = os.path.realpath(script) in map(os.path.realpath, sys.orig_argv[1:])
+    parallel = sys.modules.get("multiprocessing.process")
+    monitoring = getattr(sys, "monitoring", None)  # since Python 3.12
+    return (
+        started
+        and threading.current_thread() is threading.main_thread()
+        and (parallel is None or parallel.parent_process() is None)
+        and sys.gettrace() is None
+        and not (monitoring and any(monitoring.get_tool(tool) for tool in range(6)))
+        and not any(name in sys.modules for name in NOT_ALONE)
+        and not hasattr(sys, "ps1")
+        and not sys.flags.interactive
+    )
 
 
 def keep_freed_memory() -> None:

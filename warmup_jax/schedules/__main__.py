@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from warmup_jax import places, schedules
+from warmup_jax import places, schedules, streams
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "Warmups": schedules.WARMUPS,
@@ -150,4 +150,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    streams.make_safe()
     main(sys.argv[1:])

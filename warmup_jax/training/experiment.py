@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from warmup_jax import data, places, report
+from warmup_jax import data, places, report, streams
 from warmup_jax.runtime import devices, process
 from warmup_jax.schedules.inspection import unfinished
 from warmup_jax.training import build, effects, schema
@@ -19,7 +19,7 @@ from warmup_jax.training.summary import summarise
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.json_files import read_lines, write_json
 from warmup_jax.workdir.lock import open_workdir
-from warmup_jax.workdir.logs import MetricsLog
+from warmup_jax.workdir.logs import MetricsLog, misfit
 from warmup_jax.workdir.progress import Progress
 from warmup_jax.workdir.shutdown import ShutdownFlag, shutdown_on_signal
 from warmup_jax.workdir.timers import Timers
@@ -31,6 +31,7 @@ class UserError(Exception):
     """A mistake of the user: one line that says what is wrong and what would be right."""
 
 
+@streams.safe()
 def run(
     config: Mapping[str, Any],
     workdir: str | os.PathLike,
@@ -50,7 +51,8 @@ def run(
 
     Raises:
       UserError: for a config, data set or workdir that cannot be used.
-      Interrupted: after SIGINT or SIGTERM, once everything is saved.
+      Interrupted: after SIGINT, SIGTERM or SIGHUP, once everything is saved. Before the first update, after the last
+        one, and at a second signal, the handler of the caller gets the signal instead.
       OSError: if the disk is full; what was saved before is kept.
     """
     started = time.perf_counter() if started is None else started
@@ -75,6 +77,9 @@ def run(
             summary = train_all(job, workdir, shutdown, started)
         except data.DataError as error:  # a stream's examples are read only now
             raise UserError(" ".join(str(error).split())) from error
+        shutdown.to_save = False
+        if shutdown.requested:
+            raise Interrupted(f"stopped by {shutdown.requested}; all runs are trained, the same command draws them")
     report.curves(workdir)
     report.diagnostics(workdir)
     print(report.table(summary))
@@ -137,7 +142,9 @@ def find_checkpoint(
         states = jax.eval_shape(plan.init, knobs)
         template = (knobs, states, jax.eval_shape(plan.carry, states))
         try:
-            restored = checkpoints[index].restore(template)
+            restored = checkpoints[index].restore(
+                template, misfit=lambda meta: misfit(workdir, meta["log"], meta.get("log_digests", {}))
+            )
         except ValueError as error:
             raise UserError(str(error)) from error
         if restored is not None:

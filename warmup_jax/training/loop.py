@@ -78,6 +78,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
         before = jax.tree.map(jnp.copy, states.params) if compared else {}
         chunk = itertools.islice(batches, length)
         states, metrics = train(host, group, knobs, states, carries, chunk, step)
+        host.shutdown.to_save = True
         step += length
         pending.append((step, metrics))
         log_chunks(host, group, lanes, pending, keep=plan.chunks_ahead)  # behind the device, so that it need not wait
@@ -147,6 +148,7 @@ def save(host: Host, checkpoints: Checkpoints, knobs: Knobs, saved: Saved, step:
         meta = {
             "step": step,
             "log": host.log.sync(),
+            "log_digests": host.log.digests(),
             "seconds": host.timers.seconds(),
             "vocabulary": host.job.vocabulary,
         }

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 KEEP = 2  # checkpoints kept: the newest, and one to fall back to
+ANEW = "move the folder away to start anew"
 
 
 class Checkpoints:
@@ -60,32 +61,44 @@ class Checkpoints:
         except Exception as error:
             raise OSError(f"cannot save to {self.folder}: {_reason(error)}") from error
 
-    def restore(self, template: Any, say: Callable[[str], object] = print) -> tuple[Any, dict] | None:
-        """Returns the newest intact checkpoint as (state, meta), None if there is none at all.
+    def restore(
+        self,
+        template: Any,
+        say: Callable[[str], object] = print,
+        misfit: Callable[[dict], str | None] = lambda meta: None,
+    ) -> tuple[Any, dict] | None:
+        """Returns the newest usable checkpoint as (state, meta), None if there is none at all.
 
         Args:
           template: a pytree of the shapes and dtypes to restore.
-          say: called with one line for each damaged checkpoint that is passed over.
+          say: called with one line for each checkpoint that is passed over.
+          misfit: returns why a checkpoint with some metadata cannot be used although it is intact, None if it can.
 
         Raises:
-          ValueError: if there are checkpoints and all of them are damaged, or if
-            the newest intact one belongs to another program.
+          ValueError: if there are checkpoints and none of them can be used, or
+            if the newest usable one belongs to another program.
+          OSError: if those that are passed over cannot be deleted.
         """
-        steps = sorted(self._open().all_steps(), reverse=True) if self.folder.exists() else []
+        steps = self._steps()
+        reason: str | None = None
         for step in steps:
             try:
                 arrays, meta = self._read(step)
             except Exception as error:  # a damaged file can make Orbax raise anything
                 say(f"checkpoint {self.folder / str(step)} is damaged and passed over ({_reason(error)})")
                 continue
-            # Later steps are saved again, and must find their place free.
-            for damaged in (s for s in steps if s > step):
-                self._manager.delete(damaged)
-            return self._fill(template, arrays, step), meta
+            if (unfit := misfit(meta)) is not None:
+                reason = unfit
+                say(f"checkpoint {self.folder / str(step)} does not fit and is passed over ({reason})")
+                continue
+            state = self._fill(template, arrays, step)
+            self._delete_after(step)
+            return state, meta
+        if reason is not None:
+            raise ValueError(f"{reason}, and no checkpoint in {self.folder} fits it; put the file back, or {ANEW}")
         if steps:
             raise ValueError(
-                f"every checkpoint in {self.folder} is damaged "
-                f"(steps {', '.join(map(str, steps))}); move the folder away to start anew"
+                f"every checkpoint in {self.folder} is damaged (steps {', '.join(map(str, steps))}); {ANEW}"
             )
         return None
 
@@ -95,6 +108,26 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
             self._manager = None
+
+    def _steps(self) -> list[int]:
+        """Returns the steps of the checkpoints, the newest first."""
+        if not self.folder.exists():
+            return []
+        if not self.folder.is_dir():
+            raise ValueError(f"cannot read the checkpoints in {self.folder}: it is no folder")
+        try:
+            return sorted(self._open().all_steps(), reverse=True)
+        except Exception as error:  # Orbax can raise anything
+            raise ValueError(f"cannot read the checkpoints in {self.folder}: {_reason(error)}") from error
+
+    def _delete_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, which are saved again and must find their place free."""
+        for later in self._steps():
+            if later > step:
+                try:
+                    self._manager.delete(later)
+                except Exception as error:
+                    raise OSError(f"cannot delete {self.folder / str(later)}: {_reason(error)}") from error
 
     def _open(self) -> Any:
         if self._manager is None:

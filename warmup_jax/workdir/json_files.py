@@ -20,17 +20,50 @@ def json_number(value: Any) -> float | int | str:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """Returns the lines of a JSONL file, with "nan", "inf" and "-inf" turned back into floats."""
-    with open(path) as file:
+    """Returns the lines of a JSONL file, with "nan", "inf" and "-inf" turned back into floats.
+
+    Raises:
+      ValueError: with the number of the line, if the file is damaged.
+      OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
         return [
-            {key: float(value) if value in NOT_FINITE else value for key, value in json.loads(line).items()}
-            for line in file
+            {
+                key: float(value) if value in NOT_FINITE else value
+                for key, value in parse_line(line, path, number).items()
+            }
+            for number, line in enumerate(file, 1)
         ]
 
 
-def read_json(path: Path) -> Any:
-    """Returns the content of a JSON file."""
-    return json.loads(path.read_text())
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """Returns the object in a line of a log.
+
+    Args:
+      line: the bytes.
+      path: of the file, for the error.
+      number: of the line, from 1.
+
+    Raises:
+      ValueError: if it is no object with the integers `step` and `run`.
+    """
+    content = _parse(line, f"{path}, line {number}")
+    if not isinstance(content, dict) or not all(type(content.get(key)) is int for key in ("step", "run")):
+        raise ValueError(f"{path}, line {number} is damaged: no object with the integers 'step' and 'run'")
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file.
+
+    Raises:
+      ValueError: if the file is damaged.
+      OSError: if it cannot be read.
+    """
+    content = _parse(path.read_bytes(), str(path))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -41,3 +74,10 @@ def write_json(path: Path, content: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _parse(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also of UTF-8 and of integers beyond 4,300 digits
+        raise ValueError(f"{where} is damaged: {error}") from None

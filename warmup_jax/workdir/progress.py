@@ -39,10 +39,12 @@ class Progress:
         self._diverged += diverged
 
     def advance(self, steps: int, text: str, always: bool = False) -> None:
-        """Moves on by `steps` and shows `text`; without a terminal every few seconds, or at once if `always`."""
+        """Moves on by `steps` and shows `text`: in the bar or now and then, and on a line of its own if `always`."""
         self._done += steps
         if self._runs > 1:
             text = f"{self._ended}/{self._runs} runs done, {self._diverged} diverged; {text}"
+        if always and not self._bar.disable:
+            tqdm.write(text)  # the bar cuts it off at the width of the terminal
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)
         now = time.perf_counter()
@@ -50,10 +52,9 @@ class Progress:
             self._timed_since, self._timed_from = now, self._done
         if self._bar.disable and (always or now - self._printed_at > PLAIN_SECONDS):
             self._printed_at = now
-            pace = (now - self._timed_since) / max(self._done - self._timed_from, 1)
-            print(
-                f"{self._done}/{self._total} steps, ETA {pace * (self._total - self._done):.0f} s, {text}", flush=True
-            )
+            left, timed = self._total - self._done, self._done - self._timed_from
+            eta = f"ETA {(now - self._timed_since) / timed * left:.0f} s, " if left and timed else ""
+            print(f"{self._done}/{self._total} steps, {eta}{text}", flush=True)
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the bar."""
