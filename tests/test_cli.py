@@ -285,7 +285,7 @@ def run_in_process(monkeypatch, *argv):
     calls = []
     monkeypatch.setattr(sys, "argv", ["train.py", *argv])
     monkeypatch.setattr(train_program.process, "restart_with_huge_pages", lambda: None)
-    monkeypatch.setattr(experiment, "run", lambda config, workdir, started: calls.append((config, workdir)))
+    monkeypatch.setattr(experiment, "run", lambda config, workdir, started, given: calls.append((config, workdir)))
     cli.run(train_program.main, train_program.__doc__, **OPTIONS)
     return calls[0]
 
