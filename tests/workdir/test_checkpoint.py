@@ -1,6 +1,7 @@
 """Checkpoints: round trip, damage, foreign programs, a full disk."""
 
 import random
+import shutil
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -87,6 +88,16 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_restored(folder, seed):
     assert meta["step"] in (20, 30)
     assert_same(restored, state(meta["step"]))
     assert len(said) == (meta["step"] == 20)
+
+
+def test_arrays_that_are_whole_but_not_those_that_were_saved_are_noticed(folder):
+    """Orbax reads them without complaint: only the digests tell."""
+    shutil.rmtree(folder / "30" / "state")
+    shutil.copytree(folder / "20" / "state", folder / "30" / "state")
+    said = []
+    restored, meta = restore(folder, say=said.append)
+    assert meta["step"] == 20 and len(said) == 1 and "checksum mismatch" in said[0]
+    assert_same(restored, state(20))
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "meta"])
