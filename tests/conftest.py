@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
@@ -25,7 +26,14 @@ def share_compiled_programs():
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
+def receive_signals():
+    """Ends what the parent of this process ignores (a background job SIGINT, `nohup` SIGHUP), as children inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 share_compiled_programs()  # before anything imports JAX
+receive_signals()
 
 from commands import Forks  # noqa: E402
 from toysets import (  # noqa: E402, F401

@@ -13,9 +13,14 @@ from warmup_jax.report.__main__ import main
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = [({"warmup_steps": 0}, "diverged"), ({"warmup_steps": 50}, "trained")]
-SUMMARY = dict.fromkeys(
-    ("data", "uninformed_loss", "seconds", "examples_per_second", "peak_memory_bytes", "bleu_signature")
-)
+SUMMARY = {
+    "data": {},
+    "uninformed_loss": None,
+    "seconds": {"total": 61.0, "to_first_step": 2.25},
+    "examples_per_second": 1234.4,
+    "peak_memory_bytes": 2**29,
+    "bleu_signature": None,
+}
 TAGS = set("html head meta title style body h1 h2 h3 p div table thead tbody tr th td pre img details summary".split())
 HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"' &amp; \ud800"
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from warmup_jax.data.text.languages import BLEU_TOKENIZERS
 from warmup_jax.training import bleu, decoding
 from warmup_jax.training.decoding import PAD
 
@@ -342,7 +343,7 @@ def test_bleu_by_hand():
     assert score == pytest.approx(100 * np.exp(1 - 8 / 4)) and "tok:char" in signature
 
 
-@pytest.mark.parametrize("tokenize", bleu.TOKENIZERS)
+@pytest.mark.parametrize("tokenize", BLEU_TOKENIZERS)
 def test_every_tokenizer_works_offline(tokenize):
     assert bleu.bleu(["zwei und drei vier"], ["zwei und drei vier"], tokenize)[0] == pytest.approx(100)
     assert bleu.bleu(["", ""], ["zwei", "drei"], tokenize)[0] == 0
