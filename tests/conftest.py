@@ -27,7 +27,7 @@ def share_compiled_programs():
 
 
 def receive_signals():
-    """Ends what the parent of this process ignores (a background job SIGINT, `nohup` SIGHUP), as children inherit it."""
+    """Receives the signals that a parent may ignore: SIGINT of a background job, SIGHUP under `nohup`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -139,6 +139,7 @@ def test_scaled_inits_are_the_plain_one_times_their_factors(translation_init, no
         np.testing.assert_allclose(leaf, factor * expected, rtol=1e-6, err_msg=str(names))
 
 
+@pytest.mark.slow
 def test_init_of_scanned_layers_is_that_of_the_unrolled(small_decoder, quick_jit):
     scanned, unrolled = [quick_jit(small_decoder(norm="admin", depth=3, scan_layers=scan).init)(jax.random.key(0))[0]
                          for scan in (True, False)]  # fmt: skip
@@ -229,6 +230,7 @@ def test_the_last_gradient_of_post_norm_does_not_shrink_with_depth(slopes):
     assert abs(slopes["post"]) < 0.15
 
 
+@pytest.mark.slow
 def test_the_last_gradient_of_pre_norm_shrinks_as_the_root_of_the_depth(slopes):
     assert -0.65 < slopes["pre"] < -0.35
 

@@ -118,6 +118,7 @@ def test_zero_gamma_makes_every_block_its_shortcut(small_resnet, quick_jit):
     np.testing.assert_allclose(new_stats["stem_norm"]["var"], 0.9 + 0.1 * var, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_statistics_and_logits_float32(small_resnet, quick_jit):
     images = random_images(8)
 

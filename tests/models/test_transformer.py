@@ -171,6 +171,7 @@ def test_training_with_dropout_needs_a_key(small_decoder, unrolled):
         small_decoder(dropout=0.3).apply(params, {}, tokens, train=True, key=None)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_near_float32_and_gives_float32(small_transformer, quick_jit, random_params):
     inputs = inputs_of(np.arange(7), SOURCE_SEGMENTS, np.arange(6), TARGET_SEGMENTS)
 

@@ -84,12 +84,14 @@ def test_each_diagnostic_is_logged_when_it_is_due(everything):
     assert {"diagnostics.png", "diagnostics_grad_norm.png"} <= {path.name for path in workdir.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_order_of_the_log_is_that_of_the_updates(everything):
     _, workdir, _ = everything
     steps = [line["step"] for line in json_files.read_lines(workdir / "metrics.jsonl")]
     assert steps == sorted(steps) and steps[0] == 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_measures_the_same(everything, tmp_path):
     config, workdir, _ = everything
     experiment.run(config, tmp_path / "run")
@@ -246,6 +248,7 @@ def test_a_run_of_a_sweep_is_that_run_alone(swept, tmp_path):
         assert str(one) == str(other)
 
 
+@pytest.mark.slow
 def test_lanes_together_are_the_runs_alone(swept, tmp_path):
     config, workdir = swept
     experiment.run(config | dict(runs_at_once=2), tmp_path / "together")
