@@ -61,6 +61,7 @@ def test_a_query_without_keys_gives_zero_and_no_gradient(quick_jit, kind):
         assert (meets[[0, 1], :, [1, 0]] == 0).all()
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_finite_where_a_query_has_no_keys():
     """Products of the Hessian, as sharpness takes them."""
 

@@ -107,6 +107,7 @@ def test_init_is_a_function_of_the_key(init):
     assert not np.allclose(first["head"]["kernel"], other["head"]["kernel"])
 
 
+@pytest.mark.slow
 def test_init_mapped_over_keys_equals_a_loop(model, init, quick_jit):
     keys = jax.random.split(jax.random.key(0), 3)
     mapped = quick_jit(jax.vmap(model.init))(keys)

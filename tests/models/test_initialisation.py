@@ -99,6 +99,7 @@ def assert_spreads(found, kernels, residual, embeddings):
         np.testing.assert_allclose(mean, 0, atol=0.1 * expected, err_msg=name)
 
 
+@pytest.mark.slow
 def test_xavier_init(small_decoder):
     found = spreads(small_decoder(**WIDE))
     assert_spreads(found, [(2 / 128) ** 0.5, (2 / 320) ** 0.5], 1.0, 64**-0.5)
@@ -124,6 +125,7 @@ def test_deepnorm_and_t_fixup_constants():
     assert t_fixup(16, 9) == {"encoder": 0.67 / 2, "decoder": 1 / 3} and t_fixup(None, 16) == {"decoder": 0.67 / 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["deepnorm", "none"])
 def test_scaled_inits_are_the_plain_one_times_their_factors(translation_init, norm):
     plain, scaled = translation_init("post"), translation_init(norm)

@@ -178,6 +178,7 @@ def test_the_first_blocks_are_those_of_a_shorter_model(small_transformer, quick_
     assert np.abs(long.outputs["encoder_1"] - long.outputs["encoder_0"]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["post", "admin"])
 def test_scanned_layers_show_what_unrolled_ones_show(small_transformer, quick_jit, random_params, norm):
     args = dict(encoder_depth=2, decoder_depth=2, norm=norm)

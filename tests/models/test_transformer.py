@@ -141,7 +141,9 @@ def translation(small_transformer, quick_jit, random_params):
     return params, inputs, key, quick_jit(lambda p: model.apply(p, {}, inputs, train=True, key=key)[0])(params)
 
 
-@pytest.mark.parametrize("options", [dict(scan_layers=True), dict(remat=True, attention="xla")])
+@pytest.mark.parametrize(
+    "options", [dict(scan_layers=True), pytest.param(dict(remat=True, attention="xla"), marks=pytest.mark.slow)]
+)
 def test_options_of_the_encoder_decoder_change_no_logits(small_transformer, quick_jit, translation, options):
     params, inputs, key, expected = translation
     model = small_transformer(encoder_depth=2, decoder_depth=2, dropout=0.3, **options)

@@ -104,6 +104,7 @@ def test_a_program_from_standard_input_is_not_started_again():
 # Runs in a process that is not their own.
 
 
+@pytest.mark.slow
 def test_a_run_in_a_thread(tmp_path, no_pictures):
     done = []
     thread = threading.Thread(target=lambda: done.append(experiment.run(config(), tmp_path / "run")))

@@ -39,6 +39,7 @@ def translated(tmp_path_factory):
     return config, workdir, experiment.run(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_translation_is_trained_and_scored(translated):
     _, workdir, summary = translated
     assert [run["label"] for run in summary["runs"]] == [f"norm=post, warmup_steps={steps}" for steps in (0, 200)]
@@ -63,6 +64,7 @@ def test_a_static_axis_is_a_program_for_each_of_its_values():
     assert [group.name for group in groups] == [f"runs_{run}-{run}" for run in range(4)]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_vocabulary_is_refused(translated, monkeypatch):
     config, workdir, _ = translated
     original = experiment.set_up
