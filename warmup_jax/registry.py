@@ -13,7 +13,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     names = sorted(known)
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    listed = f"known: {', '.join(names)}" if names else "it takes none"
+    return ValueError(f"unknown {kind} {name!r}{hint} ({listed})")
 
 
 def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:

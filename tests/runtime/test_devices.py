@@ -181,7 +181,7 @@ def test_another_number_of_devices_loses_nothing(train, alone):
     before = (alone / "metrics.jsonl").read_bytes()
     done = train(alone, 2)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "of other runs (runs_0-0" in done.stderr and "here runs_0-1): go on with as many devices" in done.stderr
+    assert "of other runs (runs_0-0" in done.stderr and "here runs_0-1): resume with as many devices" in done.stderr
     assert (alone / "metrics.jsonl").read_bytes() == before
     assert train(alone, 1).returncode == 0, "what the message advises"
     assert (alone / "metrics.jsonl").read_bytes() == before

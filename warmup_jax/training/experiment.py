@@ -79,7 +79,9 @@ def run(
             raise UserError(" ".join(str(error).split())) from error
         shutdown.to_save = False
         if shutdown.requested:
-            raise Interrupted(f"stopped by {shutdown.requested}; all runs are trained, the same command draws them")
+            raise Interrupted(
+                f"stopped by {shutdown.requested}; all runs are trained; repeat the command for the table and the pictures"
+            )
     report.curves(workdir)
     report.diagnostics(workdir)
     print(report.table(summary))
@@ -132,8 +134,8 @@ def find_checkpoint(
     if others:
         raise UserError(
             f"the checkpoints in {workdir} are of groups of other runs ({', '.join(sorted(others))}, here "
-            f"{job.groups[0].name}): go on with as many devices as before; of a CPU, "
-            "XLA_FLAGS=--xla_force_host_platform_device_count=N makes N"
+            f"{job.groups[0].name}): resume with as many devices as before; on a CPU, "
+            "XLA_FLAGS=--xla_force_host_platform_device_count=N gives N devices"
         )
     for index in reversed(range(len(job.groups))):
         if not checkpoints[index].folder.exists():

@@ -106,7 +106,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
 
 
 def start(host: Host, group: Group, knobs: Knobs, batch: dict) -> Saved:
-    """Returns the states before the first update, which is on this batch, and the carries of their first probes."""
+    """Returns the initial states and the carries of their first probes; `batch` gives the shapes to compile for."""
     plan = group.plan
     if group.runs[0] == plan.runs[0]:
         with host.timers.phase("compile"):

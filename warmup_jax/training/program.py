@@ -33,7 +33,7 @@ from warmup_jax.training.train_step import (
 # Examples of an evaluation batch that are allowed for the smallest test split, whose only batch is filled up to them.
 MOST_EVALUATED = 2**16
 
-# Random streams of a config's seed, which its runs share; each run has the streams 0 and 1 of its own seed.
+# Streams of the config's seed, shared by all runs. Streams 0 (initialisation) and 1 (dropout) are of each run's seed.
 AUGMENTATION, DECODING = 2, 3
 
 
@@ -245,10 +245,10 @@ def make_probers(
     if not chosen:
         return {}
     numbers = build.optimizer_numbers(config, knobs)
-    there = probes.provided(program, knobs, model, numbers, dataset.texts is not None)
+    available = probes.provided(program, knobs, model, numbers, dataset.texts is not None)
     found = {}
     for name, args in chosen.items():
-        diagnostics.check(name, args, there)
+        diagnostics.check(name, args, available)
         if name not in timings:
             continue
         if (timings[name].examples or 0) > dataset.train.size:

@@ -113,7 +113,7 @@ class LogFile:
             except OSError as error:
                 raise OSError(f"cannot write {self._path}: {error.strerror}") from error
             if not written:
-                raise OSError(f"cannot write {self._path}: the system takes nothing")
+                raise OSError(f"cannot write {self._path}: the system wrote 0 bytes")
             rest = rest[written:]
         self._sha256.update(data)
         self.length += len(data)
@@ -148,7 +148,7 @@ class LogFile:
 
 
 def misfit(workdir: Path, lengths: Mapping[str, int], digests: Mapping[str, str]) -> str | None:
-    """Finds a log that does not begin with what a checkpoint counts on.
+    """Finds a log that does not begin with the bytes that a checkpoint recorded.
 
     Args:
       workdir: folder of the run.
@@ -197,6 +197,6 @@ def _check_lines(path: Path, length: int) -> None:
     with open(path, "rb") as file:
         *lines, after = file.read(length).split(b"\n")
     if after:
-        raise ValueError(f"{path} has no end of a line at byte {length}")
+        raise ValueError(f"{path} has an incomplete line at byte {length}")
     for number, line in enumerate(lines, 1):
         parse_line(line, path, number)

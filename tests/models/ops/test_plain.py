@@ -68,7 +68,8 @@ def test_loss_and_gradient_of_every_model_are_those_of_plain_jax(small_model, ra
     for mode in (ops.use_everywhere, ops.plain):
         loss = loss_of(model, inputs)  # a new function in each mode: a traced one keeps its mode
         with mode():
-            assert ("custom_vjp" in str(jax.make_jaxpr(loss)(params))) == (mode is ops.use_everywhere)
+            has_kernels = "custom_vjp" in str(jax.make_jaxpr(loss)(params))
+            assert has_kernels == (mode is ops.use_everywhere), "no operation of models/ops is used, or plain() is not"
             results.append(quick_jit(jax.value_and_grad(loss, has_aux=True))(params))
     # Of the whole: the gradient of some parameters, as a bias of the keys, is 0 but for rounding.
     kernels, plain = [jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(result)]) for result in results]
