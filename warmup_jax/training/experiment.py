@@ -79,9 +79,8 @@ def run(
             raise UserError(" ".join(str(error).split())) from error
         shutdown.to_save = False
         if shutdown.requested:
-            raise Interrupted(
-                f"stopped by {shutdown.requested}; all runs are trained; repeat the command for the table and the pictures"
-            )
+            done = "all runs are trained; repeat the command for the table and the pictures"
+            raise Interrupted(f"stopped by {shutdown.requested}; {done}")
     report.curves(workdir)
     report.diagnostics(workdir)
     print(report.table(summary))
