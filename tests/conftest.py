@@ -1,4 +1,4 @@
-"""What the tests share: one cache, running programs as a user does, and small data sets."""
+"""Fixtures of all tests: one cache, programs run as a user runs them, and small data sets."""
 
 import os
 import platform

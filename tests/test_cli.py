@@ -376,7 +376,7 @@ def test_the_schedules_program_refuses_other_arguments(argv, named, capsys):
 
 
 def test_a_mistake_is_one_line_and_status_2():
-    """As a process, once: the rest is tested inside this one."""
+    """Runs once as a process; the rest is tested inside this one."""
     argv = [sys.executable, "train.py", "--config", CONFIG, "--config.foo=1"]
     answer = subprocess.run(argv, text=True, capture_output=True, timeout=100)
     assert answer.returncode == 2 and answer.stdout == ""

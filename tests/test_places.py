@@ -119,7 +119,7 @@ def test_an_address_is_no_path(address):
         paths.root(address)
 
 
-@pytest.mark.parametrize("path", ["a:b", "runs/a", "/tmp/x:/y", "a b"])
+@pytest.mark.parametrize("path", ["a:b", "runs/a", "/a/b:/c", "a b"])
 def test_other_paths_stay(path):
     assert places.local("workdir", path) == Path(path)
 

@@ -1,4 +1,4 @@
-"""What the loader says about data that cannot be trained on: labels that are hidden, and examples that do not read."""
+"""Errors of the loader about data that cannot be trained on: hidden labels, and examples that do not read."""
 
 import numpy as np
 import pytest

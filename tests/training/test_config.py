@@ -1,4 +1,4 @@
-"""What a config may hold, and its units."""
+"""The schema of a config, and its units."""
 
 import inspect
 

@@ -255,7 +255,7 @@ def test_no_worker_process_stays(tmp_path, signals):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_to_the_whole_group_lets_workers_read_until_all_is_saved(tmp_path, name):
-    """As Ctrl-C on a terminal, or `timeout`."""
+    """Signals the whole group, like Ctrl-C on a terminal or `timeout`."""
     running = start(tmp_path / "run", *WORKERS)
     until(lambda: lines(tmp_path / "run") > 5, running)
     os.killpg(running.pid, getattr(signal, name))

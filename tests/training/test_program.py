@@ -1,4 +1,4 @@
-"""How many batches of an evaluation a job computes at a time."""
+"""The number of evaluation batches that a job computes at the same time."""
 
 from types import SimpleNamespace
 
@@ -32,7 +32,7 @@ def test_batches_are_evaluated_side_by_side_where_runs_leave_cores_idle(monkeypa
     "data, elements", [(dataset(32, 32, 3), 16 * 32 * 32), (dataset(128, 128, classes=6000), 128 * 6000)]
 )
 def test_batches_side_by_side_take_a_bounded_memory(monkeypatch, data, elements, lanes):
-    """As many as fit into the bound, and one where not even that fits."""
+    """Takes as many batches as fit into the bound, and one if not even that fits."""
     monkeypatch.setattr(process, "cores", lambda: 64)
     row = defaults.TABLE["cpu convolutional"]
     for size in (1, 64, 512):

@@ -69,7 +69,7 @@ def test_the_advice_works():
 
 
 def test_the_scheduled_rate_is_the_applied_one():
-    """Of every update, and 0 before the first."""
+    """Records the rate of every update, and 0 before the first."""
     tx = optax.sgd(RATE)
     state = tx.init(PARAMS)
     assert float(transforms.current_learning_rate(state, schedule=RATE)) == 0

@@ -69,7 +69,7 @@ def test_damage_is_found_and_named(written, name, damage):
 
 @pytest.mark.parametrize("damage, fits", [(b"\0", False), (b"}", False), (b"7", True)])
 def test_without_a_digest_lines_must_at_least_be_lines(written, damage, fits):
-    """As in checkpoints of earlier versions."""
+    """Resumes from a checkpoint of an earlier version."""
     workdir, saved = written
     content = (workdir / "metrics.jsonl").read_bytes()
     (workdir / "metrics.jsonl").write_bytes(content.replace(b"2.0", b"2." + damage))

@@ -100,7 +100,7 @@ def test_a_board_is_closed_with_its_run(tmp_path):
 
 
 def test_event_files_do_not_need_torch(tmp_path):
-    """Where it is installed it is not imported either."""
+    """Does not import torch, even where it is installed."""
     code = (
         "import sys, pathlib; from warmup_jax.workdir import logs\n"
         "log = logs.MetricsLog(pathlib.Path(sys.argv[1]), {}, 0); log.write(1, 0, {'train/loss': 2.5}); log.close()\n"
