@@ -85,8 +85,9 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str | None]]) ->
     """Changes values of a config, one after another.
 
     A value has the type that its key has in the config file. A key may be new only below `sweep` and keys that end
-    in `_args`; its value is a Python literal, else text. A single value where a tuple is meant is a tuple of one.
-    None unsets a value; it empties a dict, and removes one below another.
+    in `_args`; its value is a Python literal, else text. In an arm of a sweep it has the type of the key that it
+    changes. A single value where a tuple is meant is a tuple of one. None unsets a value; it empties a dict, and
+    removes one below another.
 
     Args:
       config: a ConfigDict.
@@ -101,7 +102,7 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str | None]]) ->
             no, _, key = name.partition("config.")
             *parents, last = key.split(".")
             holder = _holder(config, parents, last)
-            kind = kinds.get(key, (tuple if last != "seeds" else int) if parents == ["sweep"] else object)
+            kind = kinds.get(key) or _new_kind(kinds, parents, last)
             if text is None and kind is not bool:
                 raise ValueError(f"--{name} needs a value: --config.{key}=VALUE")
             try:
@@ -159,10 +160,23 @@ def lines(config: ConfigDict) -> Iterator[str]:
             yield f"--config.{key}={shlex.quote(text)}{comment}"
 
 
+def _new_kind(kinds: Mapping[str, type], parents: list[str], last: str) -> type:
+    """Returns the type of a key that a config does not have yet; in an arm, of the key that it changes."""
+    if parents[:2] == ["sweep", "arms"]:
+        changed = [*parents[3:], last] if len(parents) > 2 else []
+        if not changed:
+            return ConfigDict
+        return kinds.get(".".join(changed)) or _new_kind(kinds, changed[:-1], last)
+    if parents == ["sweep"]:
+        return {"seeds": int, "arms": ConfigDict}.get(last, tuple)
+    return object
+
+
 def _holder(config: ConfigDict, parents: list[str], last: str) -> Any:
     """Returns the dict of a config that holds the key `last` or may hold it; creates it where it may be new."""
     holder, where = config, ""
-    may_be_new = bool(parents) and (parents == ["sweep"] or parents[0].endswith("_args"))
+    parents_of_arm = parents[:2] == ["sweep", "arms"]
+    may_be_new = bool(parents) and (parents == ["sweep"] or parents_of_arm or parents[0].endswith("_args"))
     for depth, name in enumerate([*parents, last]):
         if not isinstance(holder, ConfigDict):
             raise ValueError(f"config key{where} is {holder!r}; allowed: a dict, to have a key {name!r}")

@@ -19,6 +19,7 @@ BASE = {
     "schedule_args": {"boundaries": (3, 5), "factor": 0.1},
     "recipe_args": {},
     "transforms_args": {"warmup_until": {"metric": "error", "threshold": 0.8}},
+    "sweep": {},
 }
 
 

@@ -122,7 +122,8 @@ def set_up(config: dict) -> Job:
     mesh = devices.make_mesh(len(changes), at_once, devices_per_batch(config))
     groups = []
     for static, runs in sweep.programs(config, changes):
-        plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
+        knobs = [{name: value for name, value in changes[run].items() if name not in static} for run in runs]
+        plan = make_plan(sweep.assign(config, static), dataset, runs, knobs, mesh, at_once)
         groups += [Group(plan, group) for group in sweep.groups(runs, plan.num_lanes)]
     job = Job(
         config=config,

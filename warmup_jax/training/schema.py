@@ -9,7 +9,7 @@ import numpy as np
 from warmup_jax import data, diagnostics, models, optimizers, registry, schedules, transforms
 from warmup_jax.losses import LOSSES
 from warmup_jax.runtime import defaults
-from warmup_jax.training import build, effects, evaluation, sweep
+from warmup_jax.training import arms, build, effects, evaluation, sweep
 from warmup_jax.training.build import WARMUP_UNITS
 
 # Every config holds exactly these keys; None where the type allows it means "not set".
@@ -119,6 +119,18 @@ def validate(config: Mapping[str, Any]) -> None:
     Raises:
       ValueError: one line that names the key, its value, and what is allowed.
     """
+    check_keys(config)
+    for arm, variant in arms.configs(config).items():
+        try:
+            _validate_arm(variant)
+        except ValueError as error:
+            if not arm:
+                raise
+            raise ValueError(f"in sweep.arms.{arm}: {error}") from error
+
+
+def _validate_arm(config: Mapping[str, Any]) -> None:
+    """Checks the config of one arm."""
     check_keys(config)
     _exactly_one(config, ("num_steps", "num_epochs"))
     _check_warmup_length(config)

@@ -3,7 +3,7 @@
 python -m warmup_jax.training.show_schedule --config=configs/NAME.py[:ARG] [--config.KEY=VALUE ...] [--out=FILE.png]
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from warmup_jax import cli, data, places, schedules
@@ -24,13 +24,13 @@ def describe(config: Mapping[str, Any], path: str) -> str:
       ValueError, OSError: for a config or data set that cannot be used.
     """
     schema.validate(config)
-    train_size, lines, drawn = _train_size(config), [], {}
-    num_steps = build.num_steps(config, train_size)
-    for changes in sweep.expand(config):
-        run = sweep.assign(config, changes)
+    runs = {sweep.label(changes): sweep.assign(config, changes) for changes in sweep.expand(config)}
+    train_size, lines, drawn, most_steps = _train_size(config, runs.values()), [], {}, 1
+    for label, run in runs.items():
+        num_steps = build.num_steps(run, train_size)
         knobs = build.knobs(run, num_steps=num_steps, train_size=train_size)
-        rate, label = build.learning_rate(run, knobs), sweep.label(changes)
-        drawn[label] = rate
+        rate = drawn[label] = build.learning_rate(run, knobs)
+        most_steps = max(most_steps, num_steps)
         rates = schedules.values(rate, num_steps)
         highest, peak_at = float(rates.max()), max(int(rates.argmax()), 1)
         factor = lambda t, rate=rate, highest=highest: rate(t) / highest  # bound, as both change with the next run
@@ -38,13 +38,13 @@ def describe(config: Mapping[str, Any], path: str) -> str:
         lines.append(f"{label}: {num_steps} updates, highest rate {highest:.6g}, effective warmup {cost:.1f} updates")
         found = schedules.lint(rate, num_steps, peak_lr=float(knobs.peak_lr), warmup_steps=int(knobs.warmup_steps))
         lines += [f"  {sentence}" for sentence in found] or ["  nothing suspicious"]
-    schedules.plot(drawn, num_steps, path)
+    schedules.plot(drawn, most_steps, path)
     return "\n".join([*lines, f"picture: {path}"])
 
 
-def _train_size(config: Mapping[str, Any]) -> int:
-    """Returns the number of training examples; opens the data set only if a length is given in epochs."""
-    if config["num_epochs"] is None and config["warmup_epochs"] is None:
+def _train_size(config: Mapping[str, Any], runs: Iterable[Mapping[str, Any]]) -> int:
+    """Returns the number of training examples; opens the data set only if a run has a length in epochs."""
+    if all(run["num_epochs"] is None and run["warmup_epochs"] is None for run in runs):
         return 1
     return data.load(**config["dataset"]).train.size
 

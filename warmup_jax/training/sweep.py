@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from warmup_jax import registry
+from warmup_jax.training import arms
 from warmup_jax.training.train_step import Knobs
 
 FLAT = ("peak_lr", "init_lr", "end_lr", "warmup_steps", "label_smoothing")
@@ -26,7 +27,8 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     `config["sweep"]` maps names to tuples of values, and `seeds` to a number of
     seeds, counted from the config's own seed; None sweeps nothing. The runs are
     the product of all values: static names outermost, so that the runs of one
-    program follow one another, and seeds innermost.
+    program follow one another, and seeds innermost. Each of its `arms`, if it
+    has any, has such a product (see `arms.configs`).
 
     Raises:
       ValueError: for a name that is unknown or fixed, no value, or a value of the wrong type.
@@ -36,6 +38,15 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     ...         "sweep": {"peak_lr": (0.1, 1.0), "depth": (8, 14), "seeds": 2}})[1:3]
     [{'depth': 8, 'peak_lr': 0.1, 'seed': 1}, {'depth': 8, 'peak_lr': 1.0, 'seed': 0}]
     """
+    return [
+        {**({"arm": arm} if arm else {}), **run}
+        for arm, variant in arms.configs(config).items()
+        for run in _product(variant)
+    ]
+
+
+def _product(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the changes of each run of a config without arms."""
     axes = {name: values for name, values in config["sweep"].items() if values is not None}
     axes.pop("seeds", None)
     count = seeds(config)
@@ -87,16 +98,21 @@ def key_of(config: Mapping[str, Any], name: str) -> str:
 
 def programs(config: Mapping[str, Any], changes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], range]]:
     """Returns, for each program, the static changes that it makes to the config, and its runs."""
-    static = [{name: value for name, value in run.items() if is_static(config, name)} for run in changes]
+    variants = arms.configs(config)
+    static = [
+        {name: value for name, value in run.items() if name == "arm" or is_static(variants[run.get("arm", "")], name)}
+        for run in changes
+    ]
     firsts = [run for run in range(len(static)) if run == 0 or static[run] != static[run - 1]]
     return [(static[first], range(first, last)) for first, last in zip(firsts, [*firsts[1:], len(static)])]
 
 
 def assign(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config of one run: a copy with the changes applied."""
-    config = _copy(config)
+    """Returns the config of one run: a copy with the changes applied, those of its arm first."""
+    config = _copy(arms.configs(config)[changes["arm"]] if "arm" in changes else config)
     for name, value in changes.items():
-        _home(config, name)[name] = value
+        if name != "arm":
+            _home(config, name)[name] = value
     return config
 
 
