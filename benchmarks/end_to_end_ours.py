@@ -61,7 +61,7 @@ def step_alone(config):
         nonlocal states
         start = time.perf_counter()
         for _ in range(dispatches):
-            states, metrics = plan.train(states, program.chunk_inputs(planned, plan, knobs, {}, chunk, 0))
+            states, metrics = plan.train(states, program.chunk_inputs(planned, group, knobs, {}, chunk, 0))
         jax.block_until_ready((states, metrics))
         return (time.perf_counter() - start) / dispatches
 

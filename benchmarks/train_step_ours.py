@@ -47,7 +47,7 @@ def set_up(task):
         nonlocal states
         for first in itertools.islice(steps, dispatches):
             chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, plan.chunk_steps))
-            states, metrics = plan.train(states, program.chunk_inputs(planned, plan, knobs, {}, chunk, first))
+            states, metrics = plan.train(states, program.chunk_inputs(planned, group, knobs, {}, chunk, first))
             pending.append(metrics)
             if len(pending) > plan.chunks_ahead:  # read behind the device, as in training
                 jax.block_until_ready(pending.pop(0))

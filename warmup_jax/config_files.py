@@ -168,7 +168,7 @@ def _new_kind(kinds: Mapping[str, type], parents: list[str], last: str) -> type:
             return ConfigDict
         return kinds.get(".".join(changed)) or _new_kind(kinds, changed[:-1], last)
     if parents == ["sweep"]:
-        return {"seeds": int, "arms": ConfigDict}.get(last, tuple)
+        return {"seeds": int, "share_order": bool, "arms": ConfigDict}.get(last, tuple)
     return object
 
 

@@ -210,7 +210,7 @@ def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monke
         one = program.set_up(small(diagnostics=diagnostics))
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
         chunk = {"index": np.zeros((1, 16), np.int32)}
-        inputs = program.chunk_inputs(one, plan, knobs, {}, chunk, step=0)
+        inputs = program.chunk_inputs(one, one.groups[0], knobs, {}, chunk, step=0)
         return plan.train.lower(jax.eval_shape(plan.init, knobs), inputs).as_text()
 
     off, probes, steps = (

@@ -260,7 +260,7 @@ def test_pauses_are_those_of_a_list_of_all_steps(num_steps, every, until, warmup
     config, warmups = {"eval_every": 6, "checkpoint_every": 10}, np.array(warmups)
     for name in ("sharpness", "adaptive_rate", "early_overfitting"):
         entry = DIAGNOSTICS[name]
-        prober = probes.Prober(None, name, {}, Timing(every, until, "fixed", 8), None, None, False)
+        prober = probes.Prober(None, name, {}, Timing(every, until, "fixed", 8), None, None, False, None)
         found = chunks.pauses(config, num_steps, *probes.pauses({name: prober}, num_steps, warmups))
         steps = np.arange(num_steps + 1)
         due = steps[probes.due(prober, steps[:, None], warmups).any(-1)]

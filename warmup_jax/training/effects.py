@@ -32,7 +32,7 @@ def check(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
     """
     unread = without_effect(runs)
     for name, values in config["sweep"].items():
-        key = sweep.key_of(config, name) if values is not None and name != "seeds" else None
+        key = sweep.key_of(config, name) if values is not None and name not in sweep.NO_AXES else None
         if key in unread:
             raise ValueError(f"sweep.{name}={values} has no effect with {unread[key]}; allowed: None")
     for key, reason in unread.items():

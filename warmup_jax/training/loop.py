@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from warmup_jax import data
-from warmup_jax.training import evaluation, probes, sweep
+from warmup_jax.training import evaluation, orders, probes, sweep
 from warmup_jax.training.chunks import next_chunk
-from warmup_jax.training.program import DECODING, Group, Job, chunk_inputs, compile_update, probe_inputs, stream
+from warmup_jax.training.program import Group, Job, chunk_inputs, compile_update, probe_inputs
 from warmup_jax.training.train_step import NEVER, Knobs, TrainState
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.logs import MetricsLog
@@ -60,8 +59,13 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
     """
     plan, knobs, config = group.plan, group.knobs(), group.plan.config
     step = int(saved.states.step[0]) if saved else 0
-    batches = data.train_batches(
-        host.job.dataset, seed=config["seed"], start=step, stop=plan.num_steps, batch_size=config["batch_size"]
+    batches = orders.batches(
+        host.job.dataset,
+        group.orders,
+        plan.batch_axis,
+        batch_size=config["batch_size"],
+        start=step,
+        stop=plan.num_steps,
     )
     if saved is None:
         with host.timers.phase("data"):
@@ -131,11 +135,11 @@ def train(
     """Returns the states after one chunk of updates on the given batches, and its metrics [R, C] on the device."""
     plan = group.plan
     with host.timers.phase("data"):
-        chunk = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
-    length = len(jax.tree.leaves(chunk)[0])
+        steps = list(batches)
+        chunk, length = orders.stack_steps(steps, plan.batch_axis), len(steps)
     compiles = host.timers.first_call((id(plan), length))
     with host.timers.phase("compile" if compiles else "train"):
-        states, metrics = plan.train(states, chunk_inputs(host.job, plan, knobs, carries, chunk, step))
+        states, metrics = plan.train(states, chunk_inputs(host.job, group, knobs, carries, chunk, step))
         if compiles:
             jax.block_until_ready(metrics)
     host.timers.chunk_done(length * len(group.runs) * plan.config["batch_size"], compiles)
@@ -178,7 +182,7 @@ def probe(
         first_R = probes.begins(prober, step, group.warmup_steps)
         repeats = prober.entry.first_repeats(**prober.args) - 1 if first_R.any() else 0
         for taken_R in [first_R] * repeats + [due_R]:
-            inputs = probe_inputs(host.job, plan, name, knobs, states, before, carries, taken_R, step)
+            inputs = probe_inputs(host.job, group, name, knobs, states, before, carries, taken_R, step)
             with host.timers.phase("compile" if host.timers.first_call((id(plan), name)) else "diagnose"):
                 metrics, carried = plan.probe[name](inputs)
                 metrics = jax.device_get(metrics)
@@ -234,7 +238,7 @@ def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState,
                 job.dataset.texts,
                 config["decoding"],
                 config["eval_batch_size"],
-                jax.random.fold_in(stream(config["seed"], DECODING), step),
+                jax.random.fold_in(orders.stream(config["seed"], orders.DECODING), step),
                 plan.eval_at_once,
             )
         diverged = diverged_at(group, states)

@@ -23,6 +23,7 @@ class Prober(NamedTuple):
     observe: Callable  # of `models.Model`
     numbers: Callable  # Knobs -> the optimizer's numbers by name
     unroll: bool  # no loops around the model
+    batch_axis: int | None  # None: all runs are measured on one batch; 0: each on its own, leaves [R, B, ...]
 
     @property
     def entry(self) -> Diagnostic:
@@ -39,13 +40,16 @@ class ProbeInputs(NamedTuple):
     due: Any  # bool [R]; the carries of the other runs stay as they were
     arrays: Any  # the resident training split, {} if it streams
     test_arrays: Any
-    batches: Any  # of `batches_for`
-    key: Any  # of the augmentation of the last update's batch
+    batches: Any  # of `batches_for`; [R] if each run has its own
+    key: Any  # with the step, of the augmentation; [R] if each run has its own batches
+    step: Any  # of the last update's batch
 
 
-PROBE_AXES = ProbeInputs(
-    knobs=0, states=0, before=0, carries=0, due=0, arrays=None, test_arrays=None, batches=None, key=None
-)
+def probe_axes(prober: Prober) -> ProbeInputs:
+    """Returns the axis of the runs in each field of `ProbeInputs`."""
+    axis = prober.batch_axis
+    lanes = dict(knobs=0, states=0, before=0, carries=0, due=0)
+    return ProbeInputs(**lanes, arrays=None, test_arrays=None, batches=axis, key=axis, step=None)
 
 
 def measure(prober: Prober, inputs: ProbeInputs) -> tuple[dict, dict]:
@@ -57,12 +61,16 @@ def measure(prober: Prober, inputs: ProbeInputs) -> tuple[dict, dict]:
     Returns:
       Metrics [R] by name, and the carries.
     """
-    program, batches = prober.program, {}
-    for name, batch in inputs.batches.items():
-        arrays = inputs.test_arrays if name == "fresh" else inputs.arrays
-        batches[name] = program.prepare(arrays, batch, inputs.key, name != "fixed")
+    program = prober.program
 
-    def measure_run(knobs: Knobs, state: TrainState, before: Any, carries: dict, due: jax.Array) -> tuple[dict, dict]:
+    def prepare(batches: dict, key: jax.Array) -> dict:
+        key = jax.random.fold_in(key, inputs.step)
+        arrays = {name: inputs.test_arrays if name == "fresh" else inputs.arrays for name in batches}
+        return {name: program.prepare(arrays[name], batch, key, name != "fixed") for name, batch in batches.items()}
+
+    def measure_run(
+        knobs: Knobs, state: TrainState, before: Any, carries: dict, due: jax.Array, batches: dict
+    ) -> tuple[dict, dict]:
         train = bool(jax.tree.leaves(state.stats))
 
         def loss(params: Any, batch: dict) -> jax.Array:
@@ -90,8 +98,10 @@ def measure(prober: Prober, inputs: ProbeInputs) -> tuple[dict, dict]:
         metrics, after = diagnostics.measure_probe({prober.name: prober.args}, probe, carries)
         return metrics, jax.tree.map(lambda new, old: jnp.where(due, new, old), after, carries)
 
-    return each_run(measure_run, (0, 0, 0, 0, 0))(
-        inputs.knobs, inputs.states, inputs.before, inputs.carries, inputs.due
+    axis = prober.batch_axis
+    prepared = (prepare if axis is None else each_run(prepare, (0, 0)))(inputs.batches, inputs.key)
+    return each_run(measure_run, (0, 0, 0, 0, 0, axis))(
+        inputs.knobs, inputs.states, inputs.before, inputs.carries, inputs.due, prepared
     )
 
 
@@ -104,6 +114,11 @@ def feedback(carries: Mapping[str, Any]) -> dict[str, jax.Array]:
     return {"sharpness": found[0]} if found else {}
 
 
+def takes_training_batches(name: str, timing: Timing) -> bool:
+    """Returns True for a diagnostic of the batches that a run trains on, and not of a fixed one."""
+    return timing.batch == "training" or DIAGNOSTICS[name].compares_update
+
+
 def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: int, step: int) -> dict[str, dict]:
     """Returns the batches of a probe after `step` updates: "fixed", "used" (by the last update) and "fresh".
 
@@ -112,7 +127,7 @@ def batches_for(prober: Prober, dataset: data.Dataset, seed: int, batch_size: in
     train, test, found = dataset.train, dataset.test, {}
     if prober.timing.batch == "fixed":
         found["fixed"] = data.examples(train, data.batch_index(seed, 0, train.size, int(prober.timing.examples or 0)))
-    if prober.timing.batch == "training" or prober.entry.compares_update:
+    if takes_training_batches(prober.name, prober.timing):
         found["used"] = data.train_batch(dataset, seed=seed, batch_size=batch_size, step=max(step - 1, 0))
     if prober.entry.compares_update:
         found["fresh"] = data.examples(test, data.batch_index(seed, step, test.size, min(batch_size, test.size)))

@@ -1,6 +1,5 @@
 """A job: a config made concrete, with its data on the devices, its runs in groups, and their compiled functions."""
 
-import functools
 import math
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -15,14 +14,14 @@ from jax.stages import Wrapped as Jitted
 from warmup_jax import data, diagnostics, models
 from warmup_jax.losses import LOSSES
 from warmup_jax.runtime import defaults, devices, process
-from warmup_jax.training import build, chunks, evaluation, probes, schema, sweep
-from warmup_jax.training.probes import PROBE_AXES, ProbeInputs, Prober
+from warmup_jax.training import build, chunks, evaluation, orders, probes, schema, sweep
+from warmup_jax.training.probes import ProbeInputs, Prober, probe_axes
 from warmup_jax.training.train_step import (
-    CHUNK_AXES,
     ChunkInputs,
     Knobs,
     Program,
     TrainState,
+    chunk_axes,
     each_run,
     eval_step,
     init_state,
@@ -32,9 +31,6 @@ from warmup_jax.training.train_step import (
 
 # Examples of an evaluation batch that are allowed for the smallest test split, whose only batch is filled up to them.
 MOST_EVALUATED = 2**16
-
-# Streams of the config's seed, shared by all runs. Streams 0 (initialisation) and 1 (dropout) are of each run's seed.
-AUGMENTATION, DECODING = 2, 3
 
 
 class Plan(NamedTuple):
@@ -46,6 +42,7 @@ class Plan(NamedTuple):
     knobs: list[Knobs]  # of each run
     num_lanes: int  # of each group
     mesh: Mesh | None
+    batch_axis: int | None  # None: all runs train on the same batches; 0: each on its own
     chunk_steps: int
     chunks_ahead: int  # chunks that wait on the device while another one is computed
     pauses: chunks.Pauses  # the updates that no chunk may pass
@@ -79,6 +76,13 @@ class Group(NamedTuple):
     def warmup_steps(self) -> np.ndarray:
         """The updates of each lane's warmup, [R]."""
         return np.array([knobs.warmup_steps for knobs in self.lane_knobs])
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The seed of the order of the data: of each lane, or the one that all lanes share."""
+        if self.plan.batch_axis is None:
+            return (self.plan.config["seed"],)
+        return tuple(int(knobs.seed) for knobs in self.lane_knobs)
 
     def knobs(self) -> Knobs:
         """Returns the knobs of the lanes as one, with leaves [R, ...]."""
@@ -159,6 +163,8 @@ def make_plan(
     chosen, timings = diagnostics.from_config(config["diagnostics"])
     check_optimizer(build.optimizer(run_configs[0], knobs[0]), chosen)
 
+    batch_axis = None if sweep.shares_order(config) or len({int(run.seed) for run in knobs}) == 1 else 0
+
     def prepare(arrays: dict, batch: dict, key: jax.Array | None, train: bool) -> dict:
         return devices.shard_batch(dataset.prepare(data.take(arrays, batch), key, train), mesh)
 
@@ -169,6 +175,7 @@ def make_plan(
         prepare=prepare,
         optimizer=partial(build.optimizer, run_configs[0]),
         diagnostics={name: args for name, args in chosen.items() if name not in timings},
+        batch_axis=batch_axis,
     )
     probers = make_probers(program, run_configs[0], knobs[0], model, dataset, chosen, timings)
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
@@ -185,6 +192,7 @@ def make_plan(
         knobs=knobs,
         num_lanes=num_lanes,
         mesh=mesh,
+        batch_axis=batch_axis,
         chunk_steps=chunks.chunk_length(config, num_steps, default.chunk_steps, timings),
         chunks_ahead=int(batch_pixels(config, dataset) < default.max_pixels_ahead),
         pauses=chunks.pauses(config, num_steps, *probes.pauses(probers, num_steps, warmups)),
@@ -193,10 +201,10 @@ def make_plan(
         init=jit(
             lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,), compiler_options=defaults.LEVEL_0
         ),
-        train=jit(partial(train_chunk, program), (0, CHUNK_AXES), donate_argnums=0),
+        train=jit(partial(train_chunk, program), (0, chunk_axes(program)), donate_argnums=0),
         evaluate=jit(partial(eval_step, program), (0, None, None)),
         decode=decode and jit(decode, (0, None, None)),
-        probe={name: jit(partial(probes.measure, prober), (PROBE_AXES,)) for name, prober in probers.items()},
+        probe={name: jit(partial(probes.measure, prober), (probe_axes(prober),)) for name, prober in probers.items()},
         carry=jit(lambda states: jax.vmap(partial(diagnostics.init_carries, chosen))(states.params), (0,)),
     )
 
@@ -265,6 +273,7 @@ def make_probers(
             observe=model.observe,
             numbers=partial(build.optimizer_numbers, config),
             unroll=defaults.defaults(config["model"]).unrolls_probes,
+            batch_axis=program.batch_axis if probes.takes_training_batches(name, timings[name]) else None,
         )
     return found
 
@@ -314,7 +323,7 @@ def check_probes(job: Job, group: Group) -> None:
     carries = jax.eval_shape(plan.carry, states)
     due = np.ones(plan.num_lanes, bool)
     for name, probe in plan.probe.items():
-        jax.eval_shape(probe, probe_inputs(job, plan, name, knobs, states, states.params, carries, due, step=1))
+        jax.eval_shape(probe, probe_inputs(job, group, name, knobs, states, states.params, carries, due, step=1))
 
 
 def compile_update(job: Job, group: Group, knobs: Knobs, batch: Mapping[str, np.ndarray]) -> None:
@@ -327,26 +336,31 @@ def compile_update(job: Job, group: Group, knobs: Knobs, batch: Mapping[str, np.
     states = devices.placed_shapes(jax.eval_shape(plan.init, knobs), plan.mesh, 0)
     carries = devices.placed_shapes(jax.eval_shape(plan.carry, states), plan.mesh, 0) if plan.probers else {}
     length = chunks.next_chunk(plan.chunk_steps, plan.pauses, 0)
-    chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length, *leaf.shape), leaf.dtype), batch)
-    plan.train.lower(states, chunk_inputs(job, plan, knobs, carries, chunk, step=0)).compile()
+    axis = orders.step_axis(plan.batch_axis)
+    chunk = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:axis], length, *leaf.shape[axis:]), leaf.dtype), batch
+    )
+    plan.train.lower(states, chunk_inputs(job, group, knobs, carries, chunk, step=0)).compile()
 
 
-def chunk_inputs(job: Job, plan: Plan, knobs: Knobs, carries: Mapping[str, Any], chunk: dict, step: int) -> ChunkInputs:
-    """Returns the inputs of `plan.train` after `step` updates, for the batches [C, B, ...] of a chunk."""
-    length = jax.tree.leaves(chunk)[0].shape[0]
+def chunk_inputs(
+    job: Job, group: Group, knobs: Knobs, carries: Mapping[str, Any], chunk: dict, step: int
+) -> ChunkInputs:
+    """Returns the inputs of `plan.train` after `step` updates, for a chunk of `orders.stack_steps`."""
+    length = jax.tree.leaves(chunk)[0].shape[orders.step_axis(group.plan.batch_axis)]
     return ChunkInputs(
         knobs=knobs,
         feedback=probes.feedback(carries),
         arrays=job.train_arrays,
         batches=chunk,
         steps=np.arange(step, step + length, dtype=np.int32),
-        key=stream(plan.config["seed"], AUGMENTATION),
+        key=orders.augmentation_key(group.orders, group.plan.batch_axis),
     )
 
 
 def probe_inputs(
     job: Job,
-    plan: Plan,
+    group: Group,
     name: str,
     knobs: Knobs,
     states: TrainState,
@@ -356,7 +370,12 @@ def probe_inputs(
     step: int,
 ) -> ProbeInputs:
     """Returns the inputs of `plan.probe[name]` after `step` updates."""
-    prober, config = plan.probers[name], plan.config
+    prober, config = group.plan.probers[name], group.plan.config
+    seeds = (config["seed"],) if prober.batch_axis is None else group.orders
+    by_seed = {
+        seed: probes.batches_for(prober, job.dataset, seed, config["batch_size"], step) for seed in dict.fromkeys(seeds)
+    }
+    batches = by_seed[seeds[0]] if prober.batch_axis is None else orders.by_lane(by_seed, seeds)
     return ProbeInputs(
         knobs=knobs,
         states=states,
@@ -365,12 +384,7 @@ def probe_inputs(
         due=due,
         arrays=job.train_arrays,
         test_arrays=job.test_arrays,
-        batches=probes.batches_for(prober, job.dataset, config["seed"], config["batch_size"], step),
-        key=jax.random.fold_in(stream(config["seed"], AUGMENTATION), max(step - 1, 0)),
+        batches=batches,
+        key=orders.augmentation_key(seeds, prober.batch_axis),
+        step=np.int32(max(step - 1, 0)),
     )
-
-
-@functools.cache  # every number is a program of its own, and the loop asks at every chunk
-def stream(seed: int, index: int) -> jax.Array:
-    """Returns the key of one of the random streams of a config's seed, which its runs share."""
-    return jax.random.fold_in(jax.random.key(seed), index)

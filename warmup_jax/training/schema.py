@@ -136,6 +136,8 @@ def _validate_arm(config: Mapping[str, Any]) -> None:
     _check_warmup_length(config)
     chosen, _ = diagnostics.from_config(config["diagnostics"])
     seeds = sweep.seeds(config) or 1
+    if sweep.shares_order(config) and seeds == 1:
+        raise ValueError("sweep.share_order=True has no effect with one seed; allowed: None")
     changed = sweep.combinations(config)
     sweep.check_number(len(changed), seeds)
     runs = [sweep.assign(config, changes) for changes in changed]  # seeds differ in nothing that is checked

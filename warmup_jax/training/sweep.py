@@ -17,6 +17,8 @@ COMPONENTS = ("optimizer_args", "warmup_args", "schedule_args", "recipe_args", "
 # Keys that change the program or a shape, besides the model's arguments and the components' integers, booleans and
 # strings. A sweep over these is an outer loop, with one compilation for each value.
 STATIC = ("batch_size", "loss", "optimizer", "schedule", "warmup", "combination", "recipe")
+# Keys of `sweep` that are no axes of it.
+NO_AXES = ("seeds", "share_order")
 # More could not be listed, let alone trained.
 MOST_RUNS = 1_000_000
 
@@ -48,8 +50,9 @@ def expand(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _product(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the changes of each run of a config without arms."""
     axes = {name: values for name, values in config["sweep"].items() if values is not None}
-    axes.pop("seeds", None)
     count = seeds(config)
+    for name in NO_AXES:
+        axes.pop(name, None)
     axes = {name: _values(config, name, values) for name, values in axes.items()}
     check_number(math.prod(map(len, axes.values())), count or 1)
     axes = dict(sorted(axes.items(), key=lambda axis: not is_static(config, axis[0])))
@@ -69,6 +72,18 @@ def seeds(config: Mapping[str, Any]) -> int | None:
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
         raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {count!r}")
     return count
+
+
+def shares_order(config: Mapping[str, Any]) -> bool:
+    """Returns True if all seeds of a sweep see the data in the order, and with the augmentation, of the config's seed.
+
+    `sweep.share_order` says so. Without it a seed is a run of its own in all respects, which a spread over seeds has to
+    show; with it the runs of different seeds are paired.
+    """
+    shares = config["sweep"].get("share_order")
+    if shares is not None and not isinstance(shares, bool):
+        raise ValueError(f"sweep.share_order={shares!r}; allowed: True, False or None")
+    return bool(shares)
 
 
 def check_number(combinations: int, seeds: int) -> None:
@@ -191,7 +206,7 @@ def _home(config: Mapping[str, Any], name: str) -> Any:
         found = [f"{key}.{name}" for key, args in components for home in _nested(args) if name in home]
         raise ValueError(f"sweep.{name} is ambiguous, since {' and '.join(found)} have this name; allowed: other names")
     if not homes:
-        known = {*FLAT, *STATIC, "seeds", *config["model"], *(arg for home in _homes(config) for arg in home)}
+        known = {*FLAT, *STATIC, *NO_AXES, "arms", *config["model"], *(arg for home in _homes(config) for arg in home)}
         raise registry.unknown("knob to sweep", name, known)
     return homes[0]
 

@@ -23,7 +23,7 @@ class Knobs(NamedTuple):
     leaf they are the knobs of R runs.
     """
 
-    seed: Any  # uint32: initialisation and dropout
+    seed: Any  # uint32: initialisation, dropout, and the order of the data unless runs share it
     peak_lr: Any
     init_lr: Any
     end_lr: Any
@@ -46,6 +46,7 @@ class Program(NamedTuple):
     optimizer: Callable  # Knobs -> optax.GradientTransformation
     loss: Callable  # (logits [..., K], labels [...], label smoothing) -> losses [...]
     diagnostics: dict  # those of every update, by name; {} for none
+    batch_axis: int | None = None  # None: all runs train on one batch; 0: each on its own, leaves [R, B, ...]
 
 
 class TrainState(NamedTuple):
@@ -61,18 +62,21 @@ class TrainState(NamedTuple):
 class ChunkInputs(NamedTuple):
     """The inputs of `train_chunk` besides the states; fields marked [R] differ between runs, the others are shared.
 
-    `CHUNK_AXES` holds the axis of the runs of each field, None for the shared ones.
+    `chunk_axes` gives the axis of the runs of each field, None for the shared ones.
     """
 
     knobs: Any  # Knobs [R]
     feedback: Any  # {name: [R]}: scalars of the last probes that transformations may read, {} or the `sharpness`
     arrays: Any  # the resident data set, {} if it streams
-    batches: Any  # leaves [C, B, ...]
+    batches: Any  # leaves [C, B, ...], or [R, C, B, ...] if each run has its own
     steps: Any  # int32 [C]: updates applied before each of them
-    key: Any  # with the step, the source of the augmentation's randomness
+    key: Any  # with the step, the source of the augmentation's randomness; [R] if each run has its own batches
 
 
-CHUNK_AXES = ChunkInputs(knobs=0, feedback=0, arrays=None, batches=None, steps=None, key=None)
+def chunk_axes(program: Program) -> ChunkInputs:
+    """Returns the axis of the runs in each field of `ChunkInputs`."""
+    axis = program.batch_axis
+    return ChunkInputs(knobs=0, feedback=0, arrays=None, batches=axis, steps=None, key=axis)
 
 
 def init_state(program: Program, knobs: Knobs) -> TrainState:
@@ -85,7 +89,7 @@ def init_state(program: Program, knobs: Knobs) -> TrainState:
 def train_step(
     program: Program, knobs: Knobs, states: TrainState, batch: dict, feedback: Mapping[str, Any]
 ) -> tuple[TrainState, dict]:
-    """Applies one update to R runs, on the same batch.
+    """Applies one update to R runs.
 
     Loss, accuracy and gradient norm are of the parameters before the update;
     the learning rate is the one that the update applied; the gradient norm is
@@ -96,14 +100,15 @@ def train_step(
       program: the static part.
       knobs: knobs with leaves [R, ...].
       states: states with leaves [R, ...].
-      batch: what the runs share, with leaves [B, ...].
+      batch: with leaves [B, ...], which the runs share, or [R, B, ...], as `program.batch_axis` says.
       feedback: scalars [R] that transformations may read and that a step does not measure itself: {} or the
         `sharpness` of the last probe.
 
     Returns:
       The states after the update, and metrics [R] by name.
     """
-    grads, stats, metrics = each_run(partial(loss_and_gradient, program), (0, 0, None))(knobs, states, batch)
+    axes = (0, 0, program.batch_axis)
+    grads, stats, metrics = each_run(partial(loss_and_gradient, program), axes)(knobs, states, batch)
     # Mapped even for a single run. Without the map a reshape would stand between the arithmetic and the state, and XLA
     # would compute the moments twice and copy the state instead of overwriting it.
     return jax.vmap(partial(apply_gradients, program))(knobs, states, grads, stats, metrics, feedback)
@@ -172,7 +177,7 @@ def optimizer_update(
 
 
 def train_chunk(program: Program, states: TrainState, inputs: ChunkInputs) -> tuple[TrainState, dict]:
-    """Applies C updates to R runs, on the same batches, in one dispatch.
+    """Applies C updates to R runs in one dispatch.
 
     Args:
       program: the static part.
@@ -185,14 +190,26 @@ def train_chunk(program: Program, states: TrainState, inputs: ChunkInputs) -> tu
 
     def step_all(states: TrainState, batch_and_step: tuple[dict, jax.Array]) -> tuple[TrainState, dict]:
         batch, step = batch_and_step
-        batch = program.prepare(inputs.arrays, batch, jax.random.fold_in(inputs.key, step), True)
+        batch = prepare(program, inputs.arrays, batch, inputs.key, step)
         return train_step(program, inputs.knobs, states, batch, inputs.feedback)
 
+    batches = inputs.batches
+    if program.batch_axis == 0:
+        batches = jax.tree.map(lambda x_RxC: jnp.swapaxes(x_RxC, 0, 1), batches)
     if inputs.steps.size == 1:  # without a loop, in which a convolution on CPU loses its fast path
-        states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (inputs.batches, inputs.steps)))
+        states, metrics = step_all(states, jax.tree.map(lambda x: x[0], (batches, inputs.steps)))
         return states, jax.tree.map(lambda m_R: m_R[:, None], metrics)
-    states, metrics = jax.lax.scan(step_all, states, (inputs.batches, inputs.steps))
+    states, metrics = jax.lax.scan(step_all, states, (batches, inputs.steps))
     return states, jax.tree.map(lambda m_CxR: m_CxR.T, metrics)
+
+
+def prepare(program: Program, arrays: dict, batch: dict, key: jax.Array, step: Any) -> dict:
+    """Returns the inputs and labels of the training batch of a step, for each run if each has its own."""
+
+    def prepare_one(batch: dict, key: jax.Array) -> dict:
+        return program.prepare(arrays, batch, jax.random.fold_in(key, step), True)
+
+    return prepare_one(batch, key) if program.batch_axis is None else each_run(prepare_one, (0, 0))(batch, key)
 
 
 def eval_step(program: Program, states: TrainState, arrays: dict, batch: dict) -> dict:
