@@ -15,6 +15,7 @@ LEVELS = (
     ("optimizers",),
     ("report",),
     ("training",),
+    ("claims",),
     ("cli",),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -1,0 +1,1 @@
+"""Claims of the literature about warmup: how each is judged."""
