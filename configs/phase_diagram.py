@@ -20,7 +20,8 @@ python train.py --config=configs/phase_diagram.py:transformer
 
 Each writes phase_diagram.png, sweep.csv and the table of largest rates. Axes
 change on the command line: --config.sweep.peak_lr="(0.1,0.2)" --config.sweep.seeds=5.
-Add `smoke` for the same in a few steps, `diagnose=gradient_noise+norms` to
+Add `optimizer=NAME` for another optimizer with its usual arguments (and give its
+rates), `smoke` for the same in a few steps, `diagnose=gradient_noise+norms` to
 measure more (configs/common.py has the names).
 """
 
@@ -30,15 +31,17 @@ FCN = dict(name="fcn", depth=4, width=128, activation="relu", parametrisation="s
 
 
 def get_config(arg=None):
-    """`arg`: one of `fcn` (default), `resnet`, `transformer`; `diagnose=NAMES`, `smoke`."""
-    chosen = common.parse(arg, ("fcn", "resnet", "transformer"))
+    """`arg`: one of `fcn` (default), `resnet`, `transformer`; options as above."""
+    chosen = common.parse(arg, ("fcn", "resnet", "transformer"), optimizer=(None, tuple(common.OPTIMIZER_ARGS)))
     variant = chosen["variant"]
-    config = common.base("adam" if variant == "transformer" else "sgd", chosen["diagnose"])
+    optimizer = chosen["optimizer"] or ("adam" if variant == "transformer" else "sgd")
+    config = common.base(optimizer, chosen["diagnose"])
     config.log_every = 4
     if variant == "fcn":
         config.model = FCN
         config.dataset = common.digits()
-        config.optimizer_args.momentum = 0.0
+        if optimizer == "sgd":
+            config.optimizer_args.momentum = 0.0
         config.loss = "mse"
         config.batch_size = 1437  # all of them
         config.num_steps = 256
@@ -56,7 +59,8 @@ def get_config(arg=None):
     if variant == "transformer":
         config.model = common.TRANSFORMER | dict(name="decoder", depth=6, norm="post")
         config.dataset = common.pydoc()
-        config.optimizer_args.update(common.ADAM_OF_VASWANI)
+        if optimizer == "adam":
+            config.optimizer_args.update(common.ADAM_OF_VASWANI)
         config.batch_size, config.eval_batch_size = 16, 256
         config.num_steps = 400
         config.eval_every, config.checkpoint_every = 200, 400

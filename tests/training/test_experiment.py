@@ -75,6 +75,7 @@ def test_what_a_run_leaves_in_its_workdir(finished):
         }
         assert 0 < evaluated[-1]["eval/accuracy"] < 1
     assert [run["label"] for run in summary["runs"]] == ["warmup_steps=0", "warmup_steps=50"]
+    assert {run["parameters"] for run in summary["runs"]} == {64 * 8 + 8 + 8 * 8 + 8 + 8 * 10 + 10}
     assert summary["runs"][0]["diverged_at"] is None and summary["seconds"]["to_first_step"] > 0
     assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
 

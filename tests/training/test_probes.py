@@ -205,6 +205,17 @@ def test_what_texts_can_be_asked(tmp_path):
     assert np.isfinite(found[1]["diag/decrease_fresh"])
 
 
+def test_a_transformation_with_the_state_of_adam_is_measured_as_adam(tmp_path):
+    """The bias correction that GI-Adam keeps divides its second moment, which begins at g^2, by 1 - b2 at first."""
+    adam = dict(b1=0.9, b2=0.999, eps=1e-8)
+    diagnostics = {"preconditioned_sharpness": FIXED | dict(every=1, until=1, iterations=10)}
+    changes = dict(transforms=("scale_by_gi_adam",), transforms_args={"scale_by_gi_adam": adam}, num_steps=4)
+    experiment.run(small("none", diagnostics, peak_lr=0.0, **changes), tmp_path / "gi_adam")
+    experiment.run(small("adam", diagnostics, peak_lr=0.0, num_steps=4), tmp_path / "adam")
+    found = [measured(tmp_path / name)[1]["diag/preconditioned_sharpness"] for name in ("gi_adam", "adam")]
+    assert found[0] / found[1] == pytest.approx((1 - 0.999) ** 0.5, rel=0.01)
+
+
 def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monkeypatch):
     def lowered(diagnostics):
         one = program.set_up(small(diagnostics=diagnostics))

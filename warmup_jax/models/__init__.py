@@ -36,6 +36,7 @@ class Model(NamedTuple):
     observe: (params, stats, inputs, *, train) -> Intermediates: the activations of the forward pass of `apply` with
         key=None; so a model with dropout can be observed with train=False only.
     relu: whether the model has ReLU units.
+    parameters: the number of parameters.
     parameter_bytes: the size of params and stats.
     """
 
@@ -45,6 +46,7 @@ class Model(NamedTuple):
     step: Callable | None
     observe: Callable
     relu: bool
+    parameters: int = 0
     parameter_bytes: int = 0
 
 
@@ -71,6 +73,7 @@ def build(name: str, *, num_classes: int, input_shape: tuple[int, ...], **args: 
     # Made here, once: bad values raise now, and tracing `apply` runs no constructor.
     made = nnx.eval_shape(lambda: make(0))
     graph, params, stats = nnx.split(made, nnx.Param, nnx.BatchStat)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     parameter_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((params, stats)))
 
     def init(key: jax.Array) -> tuple[Any, Any]:
@@ -93,4 +96,4 @@ def build(name: str, *, num_classes: int, input_shape: tuple[int, ...], **args: 
 
         return call if hasattr(module_class, name) else None
 
-    return Model(init, apply, method("begin"), method("step"), observe, made.relu, parameter_bytes)
+    return Model(init, apply, method("begin"), method("step"), observe, made.relu, parameters, parameter_bytes)

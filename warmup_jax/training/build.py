@@ -14,6 +14,7 @@ from warmup_jax.training.train_step import Knobs
 
 WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
 MOST_STEPS = 2**31 - 1
+OPTAX_NAMES = {"b1": "beta1", "b2": "beta2"}
 RATES = ("peak_lr", "init_lr", "end_lr", "label_smoothing")
 
 
@@ -93,11 +94,14 @@ def optimizer(config: Mapping[str, Any], knobs: Knobs) -> optax.GradientTransfor
 
 
 def optimizer_numbers(config: Mapping[str, Any], knobs: Knobs) -> dict[str, Any]:
-    """Returns the optimizer's arguments by name, and those of transformations that stand for an optimizer."""
+    """Returns the optimizer's arguments by name, and those of transformations that stand for an optimizer.
+
+    Optax's names of the decay rates, `b1` and `b2`, are given as `beta1` and `beta2` too.
+    """
     numbers = _arguments(config, knobs, "optimizer_args")
     for args in _arguments(config, knobs, "transforms_args").values():
         numbers |= args
-    return numbers
+    return {OPTAX_NAMES[name]: value for name, value in numbers.items() if name in OPTAX_NAMES} | numbers
 
 
 def num_steps(config: Mapping[str, Any], train_size: int) -> int:

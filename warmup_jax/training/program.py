@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     config: dict  # with the static changes of these runs
     runs: range
     num_steps: int
+    parameters: int  # of the model
     knobs: list[Knobs]  # of each run
     num_lanes: int  # of each group
     mesh: Mesh | None
@@ -189,6 +190,7 @@ def make_plan(
         config=config,
         runs=runs,
         num_steps=num_steps,
+        parameters=model.parameters,
         knobs=knobs,
         num_lanes=num_lanes,
         mesh=mesh,

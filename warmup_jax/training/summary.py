@@ -19,10 +19,11 @@ def summarise(job: Job, workdir: Path, timers: Timers) -> dict[str, Any]:
     lines: dict[int, list[dict]] = {run: [] for run in range(len(job.changes))}
     for line in read_lines(workdir / "metrics.jsonl"):
         lines[line["run"]].append(line)
+    parameters = {run: group.plan.parameters for group in job.groups for run in group.runs}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     throughput = {name.removeprefix("perf/"): value for name, value in timers.throughput().items()}
     return {
-        "runs": [summarise_run(run, job.changes[run], lines[run]) for run in lines],
+        "runs": [{**summarise_run(run, job.changes[run], lines[run]), "parameters": parameters[run]} for run in lines],
         "data": job.dataset.facts,
         "vocabulary": job.vocabulary,
         "uninformed_loss": uninformed_loss(job),
