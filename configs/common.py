@@ -10,9 +10,12 @@ OPTIMIZER_ARGS = {
     "adam": ADAM,
     "adamw": ADAM,
     "radam": ADAM,
+    "gi_adam": ADAM,
+    "ademamix": ADAM | dict(beta3=0.9999, alpha=5.0),
     "lamb": ADAM | dict(eps=1e-6),
     "adabelief": ADAM | dict(eps=1e-16),
     "lion": dict(beta1=0.9, beta2=0.99),
+    "novograd": dict(beta1=0.9, beta2=0.25, eps=1e-8),
     "muon": ADAM | dict(momentum=0.95),
 }
 

@@ -19,6 +19,8 @@ ARGS = {
     "eps": 1e-6,
     "weight_decay": 0.02,
     "trust_coefficient": 0.01,
+    "beta3": 0.99,
+    "alpha": 3.0,
 }
 MASK = optimizers.decay_mask
 PEERS = {
@@ -30,6 +32,17 @@ PEERS = {
     ),
     "adabelief": lambda: optax.chain(
         optax.scale_by_belief(0.8, 0.95, 1e-6),
+        optax.add_decayed_weights(0.02, MASK),
+        optax.scale_by_learning_rate(RATE),
+    ),
+    "gi_adam": lambda: optax.chain(
+        transforms.scale_by_gi_adam(0.8, 0.95, 1e-6),
+        optax.add_decayed_weights(0.02, MASK),
+        optax.scale_by_learning_rate(RATE),
+    ),
+    "ademamix": lambda: optax.contrib.ademamix(RATE, 0.8, 0.95, 0.99, 3.0, 1e-6, weight_decay=0.02, mask=MASK),
+    "novograd": lambda: optax.chain(
+        optax.scale_by_novograd(0.8, 0.95, 1e-6),
         optax.add_decayed_weights(0.02, MASK),
         optax.scale_by_learning_rate(RATE),
     ),

@@ -71,6 +71,34 @@ def radam(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Num
     return optax.chain(optax.scale_by_radam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
+def gi_adam(
+    rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
+) -> Transform:
+    """GI-Adam (Kalra and Barkeshli 2024), whose second moment begins at the squared first gradient; decoupled decay."""
+    return optax.chain(
+        transforms.scale_by_gi_adam(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate
+    )
+
+
+def ademamix(
+    rate: Transform,
+    mask: Mask,
+    *,
+    beta1: Number,
+    beta2: Number,
+    beta3: Number,
+    alpha: Number,
+    eps: Number,
+    weight_decay: Number,
+) -> Transform:
+    """AdEMAMix (Pagliardini et al. 2024): Adam with a second, slow momentum; decoupled weight decay."""
+    return optax.chain(
+        optax.contrib.scale_by_ademamix(beta1, beta2, beta3, alpha, eps),
+        optax.add_decayed_weights(weight_decay, mask),
+        rate,
+    )
+
+
 def adabelief(
     rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
 ) -> Transform:
@@ -116,6 +144,13 @@ def lion(rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, weight_de
     return optax.chain(optax.scale_by_lion(beta1, beta2), optax.add_decayed_weights(weight_decay, mask), rate)
 
 
+def novograd(
+    rate: Transform, mask: Mask, *, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
+) -> Transform:
+    """NovoGrad (Ginsburg et al. 2019): one second moment for each tensor; decoupled weight decay."""
+    return optax.chain(optax.scale_by_novograd(beta1, beta2, eps), optax.add_decayed_weights(weight_decay, mask), rate)
+
+
 def muon(
     rate: Transform, mask: Mask, *, momentum: Number, beta1: Number, beta2: Number, eps: Number, weight_decay: Number
 ) -> Transform:
@@ -147,10 +182,13 @@ OPTIMIZERS: dict[str, Callable[..., Transform]] = {
     "adam": adam,
     "adamw": adamw,
     "radam": radam,
+    "gi_adam": gi_adam,
+    "ademamix": ademamix,
     "adabelief": adabelief,
     "lamb": lamb,
     "lars": lars,
     "lion": lion,
+    "novograd": novograd,
     "muon": muon,
 }
 
@@ -161,6 +199,7 @@ PLACES = {
     "clip_by_global_norm_warmup": "gradient",
     "scale_by_rectified_adam": "gradient",
     "scale_by_gi_adam": "gradient",
+    "scale_by_ri_adam": "gradient",
     "scale_by_adam_frozen": "gradient",
     "scale_by_recorded_learning_rate": "rate",
     "cap_by_sharpness": "rate",

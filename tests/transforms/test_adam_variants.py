@@ -96,6 +96,22 @@ def test_gi_adam_takes_a_zero_first_gradient():
     assert sizes(transforms.scale_by_gi_adam(), [0.0, 0.0]).tolist() == [0.0, 0.0]
 
 
+def test_ri_adam_starts_at_random_numbers_of_the_size_of_the_squared_gradient():
+    grads = {"w": jnp.linspace(-1, 2, 12).reshape(3, 4), "b": jnp.zeros(2), "s": jnp.float32(3)}
+    tx = transforms.scale_by_ri_adam(b2=0.9)
+    _, state = tx.update(grads, tx.init(grads))
+    begun = jax.tree.map(lambda v, g: (v - 0.1 * g**2) / 0.9, state.nu, grads)
+    for name, g in grads.items():
+        assert jnp.linalg.norm(begun[name]) == pytest.approx(float(jnp.linalg.norm(g**2)), rel=1e-5)
+    assert jnp.corrcoef(begun["w"].ravel(), (grads["w"] ** 2).ravel())[0, 1] < 0.9
+    _, after = tx.update(grads, state)
+    jax.tree.map(
+        lambda v, old, g: np.testing.assert_allclose(v, 0.9 * old + 0.1 * g**2, rtol=1e-5), after.nu, state.nu, grads
+    )
+    _, other = transforms.scale_by_ri_adam(b2=0.9, seed=1).update(grads, tx.init(grads))
+    assert not np.allclose(other.nu["w"], state.nu["w"])
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 30])
 def test_frozen_adam_by_hand(n, x64):
     grads, b1, b2, eps = np.sin(np.arange(1, 9)), 0.8, 0.95, 1e-3

@@ -23,6 +23,7 @@ OF_ONE_NUMBER = {
     "warmup_until": (lambda low: transforms.warmup_until("error", 0.2, low, 1.0), 0.1, 0.2),
     "scale_by_rectified_adam": (lambda b2: transforms.scale_by_rectified_adam(b2=b2), 0.9, 0.99),
     "scale_by_gi_adam": (lambda b1: transforms.scale_by_gi_adam(b1=b1), 0.9, 0.5),
+    "scale_by_ri_adam": (lambda b2: transforms.scale_by_ri_adam(b2=b2), 0.9, 0.99),
     "scale_by_adam_frozen": (transforms.scale_by_adam_frozen, 2, 4),
     "limit_relative_update": (transforms.limit_relative_update, 0.1, 0.3),
     "clip_by_global_norm_warmup": (lambda n: transforms.clip_by_global_norm_warmup(lambda t: n * (t + 1)), 0.1, 0.2),

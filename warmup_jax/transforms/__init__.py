@@ -28,6 +28,7 @@ from warmup_jax.transforms.adam_variants import (
     scale_by_adam_frozen,
     scale_by_gi_adam,
     scale_by_rectified_adam,
+    scale_by_ri_adam,
 )
 from warmup_jax.transforms.dampening import ScaleByWarmupState, WarmupUntilState, scale_by_warmup, warmup_until
 from warmup_jax.transforms.limits import ClipByGlobalNormWarmupState, clip_by_global_norm_warmup, limit_relative_update
@@ -42,6 +43,7 @@ TRANSFORMS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "warmup_until": warmup_until,
     "scale_by_rectified_adam": scale_by_rectified_adam,
     "scale_by_gi_adam": scale_by_gi_adam,
+    "scale_by_ri_adam": scale_by_ri_adam,
     "scale_by_adam_frozen": scale_by_adam_frozen,
     "limit_relative_update": limit_relative_update,
     "clip_by_global_norm_warmup": clip_by_global_norm_warmup,
@@ -65,6 +67,7 @@ __all__ = [
     "scale_by_gi_adam",
     "scale_by_rectified_adam",
     "scale_by_recorded_learning_rate",
+    "scale_by_ri_adam",
     "scale_by_warmup",
     "warmup_until",
 ]

@@ -6,6 +6,8 @@ beta2 = 0.999 would not move.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -151,6 +153,58 @@ def scale_by_gi_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -
       Kalra and Barkeshli, `Why Warmup the Learning Rate? Underlying Mechanisms
       and Improvements <https://arxiv.org/abs/2406.09405>`_, 2024
     """
+    return _begun_adam(lambda squares: squares, b1, b2, eps)
+
+
+def scale_by_ri_adam(
+    b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, seed: int = 0
+) -> optax.GradientTransformation:
+    r"""RI-Adam: GI-Adam whose second moment starts at random numbers of the same size, as a control.
+
+    For each tensor
+
+    .. math::
+      v_0 = \lVert g_1^2 \rVert \, \frac{z^2}{\lVert z^2 \rVert}, \quad z \sim \mathcal N(0, 1)
+
+    It tells whether GI-Adam works by what the first gradient says about each parameter, or by its size alone.
+
+    Args:
+      b1: decay rate of the first moment, in [0, 1).
+      b2: decay rate of the second moment, in [0, 1).
+      eps: added to the root of the corrected second moment, 0 or more.
+      seed: of z.
+
+    Returns:
+      A `GradientTransformation` whose state is an `optax.ScaleByAdamState`.
+
+    Raises:
+      ValueError: for a concrete number out of its range.
+
+    Examples:
+      >>> tx = scale_by_ri_adam()
+      >>> params = jnp.zeros(3)
+      >>> update, state = tx.update(jnp.ones(3), tx.init(params))
+      >>> round(float(jnp.linalg.norm(state.nu)), 2)  # about that of the squared gradient
+      1.73
+
+    References:
+      Kalra and Barkeshli, `Why Warmup the Learning Rate? Underlying Mechanisms
+      and Improvements <https://arxiv.org/abs/2406.09405>`_, 2024
+    """
+
+    def begin(path: Any, square: jax.Array) -> jax.Array:
+        # By its path, so that a tensor has the same numbers where others are masked.
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(jax.tree_util.keystr(path).encode()))
+        z = jax.random.normal(key, square.shape, square.dtype) ** 2
+        return jnp.linalg.norm(square) / jnp.linalg.norm(z) * z
+
+    return _begun_adam(lambda squares: jax.tree.map_with_path(begin, squares), b1, b2, eps)
+
+
+def _begun_adam(
+    begin: Callable[[optax.Updates], optax.Updates], b1: Number, b2: Number, eps: Number
+) -> optax.GradientTransformation:
+    """Returns Adam whose second moment starts at `begin(g_1^2)`."""
     _require_adam(b1, b2, eps)
 
     def update(
@@ -158,7 +212,8 @@ def scale_by_gi_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -
     ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         count = optax.safe_increment(state.count)
-        nu = jax.tree.map(lambda g, v: jnp.where(state.count == 0, _square(g, v), v), updates, state.nu)
+        first = begin(jax.tree.map(_square, updates, state.nu))
+        nu = jax.tree.map(lambda new, old: jnp.where(state.count == 0, new, old), first, state.nu)
         mu, nu = _first_moment(updates, state.mu, b1), _second_moment(updates, nu, b2)
         direction = _direction(mu, nu, 1 - b1**count, 1 - b2**count, eps, raw_eps=False)
         return _cast_like(direction, updates), optax.ScaleByAdamState(count, mu, nu)
