@@ -7,7 +7,7 @@ python train.py --config=configs/transformer_warmup.py
 
 python train.py --config=configs/transformer_warmup.py:multi30k
   Multi30k German to English: the small Pre-LN Transformer of Wu et al. 2021
-  (4 + 4 layers of width 128, 2.0 M parameters), 6,000 subwords, linear
+  (4 + 4 layers of width 128, 2.1 M parameters), 6,000 subwords, linear
   warmup and cosine decay.
 
 python train.py --config=configs/transformer_warmup.py:iwslt

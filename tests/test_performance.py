@@ -154,6 +154,19 @@ def test_the_sizes_of_the_models(name, model):
     assert title.endswith(f"({count / 1e6:.0f} M)")
 
 
+@pytest.mark.parametrize(
+    "config, said, task",
+    [
+        ("transformer_warmup", r"layers of width 128, ([\d.]+) M parameters", r"Transformer on Multi30k [^:]*"),
+        ("lm_warmup", r"GPT-2 small, ([\d.]+) M parameters", "- gpt2"),
+    ],
+)
+def test_the_sizes_in_the_configs(config, said, task):
+    count = int(re.search(rf"^{task}: ([\d,]+) parameters", RESULTS, re.MULTILINE)[1].replace(",", ""))
+    quoted = re.search(said, " ".join((ROOT / "configs" / f"{config}.py").read_text().split()))[1]
+    assert round(count / 1e6, len(quoted.partition(".")[2])) == float(quoted)
+
+
 def test_the_speed_of_a_sweep():
     said = " ".join((ROOT / "docs" / "experiments.md").read_text().split())
     found = re.search(r"PyTorch took ([\d.]+) times as long.*? and ([\d.]+) times on a CPU with double-pumped", said)

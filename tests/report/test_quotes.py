@@ -29,8 +29,8 @@ ENTRY = {
     "phase": {
         "rates": [0.03125, 0.25, 0.3, 2.0],
         "largest": [
-            {"knobs": {"norm": norm}, "warmup_steps": length, "median": index, "by_seed": [index]}
-            for norm, length, index in (("post", 0, -1), ("post", 8, 0), ("post", 64, 2), ("pre", 0, 3))
+            {"knobs": {"norm": norm}, "warmup_steps": length, "median": rate, "by_seed": [rate]}
+            for norm, length, rate in (("post", 0, None), ("post", 8, 0.03125), ("post", 64, 0.3), ("pre", 0, 2.0))
         ],
         "initial_sharpness": [263.51, 398.9],
         "edge": [0.4321, 2.05],

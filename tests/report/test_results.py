@@ -139,7 +139,7 @@ def test_the_largest_rates_of_a_phase_diagram(write_sweep):
 
     workdir = write_sweep(
         (0.25, 0.5, 1.0),
-        {(0, 0): "tdd", (0, 1): "ttd", (20, 0): "ttt", (20, 1): "ttt"},
+        {(0, 0): "tdd", (0, 1): "ttd", (20, 0): "dtt", (20, 1): "ttt"},
         more=sharp,
         uninformed_loss=1.0,
     )
@@ -147,12 +147,12 @@ def test_the_largest_rates_of_a_phase_diagram(write_sweep):
     phase = entry(workdir, TOY._replace(metrics=()))["phase"]
     assert phase["rates"] == [0.25, 0.5, 1.0]
     assert phase["largest"] == [
-        {"knobs": {}, "warmup_steps": 0, "median": 0, "by_seed": [0, 1]},
-        {"knobs": {}, "warmup_steps": 20, "median": 2, "by_seed": [2, 2]},
+        {"knobs": {}, "warmup_steps": 0, "median": 0.25, "by_seed": [0.25, 0.5]},
+        {"knobs": {}, "warmup_steps": 20, "median": None, "by_seed": [None, 1.0]},
     ]
-    assert phase["states"] == {"trained": 9, "stuck": 0, "diverged": 3}
+    assert phase["states"] == {"trained": 8, "stuck": 0, "diverged": 4}
     assert phase["initial_sharpness"] == [300.0, 311.0]
-    assert phase["edge"] == [1.0, 4.0]  # rate x 8 / 2, of the runs with warmup
+    assert phase["edge"] == [1.2, 4.0]  # quantiles of rate x 8 / 2 of those that trained with warmup: 1, 2, 2, 4, 4
 
 
 def test_the_file_of_results_is_read_as_it_was_written(finished, tmp_path, monkeypatch):

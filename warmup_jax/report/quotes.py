@@ -197,13 +197,13 @@ def _missing(what: str) -> Any:
     raise ValueError(f"there is no {what} in the results")
 
 
-def _rate(entry: Entry, index: int) -> str:
+def _rate(entry: Entry, rate: float | None) -> str:
     """Formats a largest rate: powers of two below 1 as fractions; "≥" at the top of the grid, "<" below its bottom."""
     rates = entry["phase"]["rates"]
-    rate = rates[max(index, 0)]
-    power = rate < 1 and math.frexp(rate)[0] == 0.5
-    sign = "< " if index < 0 else "≥ " if index == len(rates) - 1 else ""
-    return f"{sign}{f'1/{1 / rate:.0f}' if power else f'{rate:g}'}"
+    sign = "< " if rate is None else "≥ " if rate == rates[-1] else ""
+    shown = rates[0] if rate is None else rate
+    power = shown < 1 and math.frexp(shown)[0] == 0.5
+    return f"{sign}{f'1/{1 / shown:.0f}' if power else f'{shown:g}'}"
 
 
 def _fits(knobs: dict[str, Any], wanted: dict[str, str]) -> bool:

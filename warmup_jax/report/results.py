@@ -198,6 +198,7 @@ def _phase(record: Record) -> dict[str, Any] | None:
     sweep = phase_analysis.find_sweep(record)
     if sweep is None:
         return None
+    rates = [*sweep.rates, None]  # index -1: no rate trains
     states = [outcome.state for outcome in sweep.outcomes]
     knobs = {outcome.facet: _knobs({"changes": outcome.changes}) for outcome in sweep.outcomes}
     first = [outcome.sharpness[0] for outcome in sweep.outcomes if math.isfinite(outcome.sharpness[0])]
@@ -213,8 +214,8 @@ def _phase(record: Record) -> dict[str, Any] | None:
             {
                 "knobs": {key: value for key, value in knobs[facet].items() if key not in phase_analysis.AXES},
                 "warmup_steps": length,
-                "median": phase_analysis.median_index(readings),
-                "by_seed": [reading.rate_index for reading in readings.values()],
+                "median": rates[phase_analysis.median_index(readings)],
+                "by_seed": [rates[reading.rate_index] for reading in readings.values()],
             }
             for (facet, length), readings in sorted(
                 phase_analysis.boundary(sweep).items(), key=lambda place: (sweep.facets.index(place[0][0]), place[0][1])
