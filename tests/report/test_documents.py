@@ -256,6 +256,18 @@ def test_the_documents_agree_with_the_results():
     )
 
 
+@pytest.mark.parametrize("name", documented.EXPERIMENTS)
+def test_the_command_of_an_experiment_stands_in_a_document(name):
+    said = " ".join(" ".join(path.read_text() for path in documents.documents(ROOT)).replace("\\\n", " ").split())
+    assert documented.command(documented.EXPERIMENTS[name]) in said
+
+
+def test_every_picture_has_a_command():
+    pictures = [name for experiment in documented.EXPERIMENTS.values() for name in experiment.pictures]
+    by_other_commands = ["shapes.png"]  # python -m warmup_jax.schedules shapes
+    assert sorted(pictures + by_other_commands) == sorted(path.name for path in (ROOT / "docs").glob("*.png"))
+
+
 @pytest.mark.parametrize("path", documents.documents(ROOT), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_measured_figure_is_typed_by_hand(path):
     where, text = path.relative_to(ROOT).as_posix(), path.read_text()

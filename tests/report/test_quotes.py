@@ -131,6 +131,11 @@ def test_a_quote_of_nothing_is_an_error(words, message):
         quotes.quote(f"toy {words}", ENTRY)
 
 
+def test_a_table_needs_lengths():
+    with pytest.raises(ValueError, match="the runs do not differ in warmup_steps"):
+        quotes.quote("toy table eval/accuracy", ENTRY | {"groups": [group({}, accuracy=statistics(1.0))]})
+
+
 @pytest.mark.parametrize("words", ["rates", "sharpness", "edge"])
 def test_without_a_phase_diagram_there_is_nothing_to_quote_of_it(words):
     with pytest.raises(ValueError, match="there is no phase diagram in the results"):

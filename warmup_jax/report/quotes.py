@@ -59,13 +59,15 @@ def _value(entry: Entry, metrics: Sequence[str], knobs: dict[str, str]) -> str:
 def _table(entry: Entry, metrics: Sequence[str], knobs: dict[str, str]) -> str:
     metric = _only(metrics, "metric")
     groups = [group for group in entry["groups"] if _fits(group["knobs"], knobs)]
+    if not all("warmup_steps" in group["knobs"] for group in groups):
+        raise ValueError("the runs do not differ in warmup_steps, the columns of a table")
     lengths = sorted({group["knobs"]["warmup_steps"] for group in groups})
     rows: dict[str, dict[int, str]] = {}
     for group in groups:
         rows.setdefault(_row_title(group["knobs"]), {})[group["knobs"]["warmup_steps"]] = _statistics(group, metric)
     return markdown(
         [_metric(metric)[0], *(f"{length} updates of warmup" if length else "without warmup" for length in lengths)],
-        [[title, *(row[length] for length in lengths)] for title, row in rows.items()],
+        [[title, *(row.get(length, "") for length in lengths)] for title, row in rows.items()],
     )
 
 

@@ -21,6 +21,8 @@ from warmup_jax.workdir import lock
 from warmup_jax.workdir.json_files import json_number, read_json
 
 NAME = "results.json"
+# What of `environment.json` is kept; older versions wrote less.
+ENVIRONMENT = {"cores": int, "cpu": str, "date": str, "devices": list, "packages": dict, "python": str}
 PACKAGES = ("jax", "flax", "optax", "numpy")
 DIGITS = 6  # that are kept of a number: more than any document shows
 Entry = dict[str, Any]
@@ -66,14 +68,14 @@ def entry(experiment: Experiment, record: Record, pictures: Mapping[str, bytes],
     """
     assert record.summary is not None
     environment = record.environment
-    missing = {"git_commit", "date", "cpu", "cores", "devices", "python", "packages"} - environment.keys()
+    missing = [key for key, kind in ENVIRONMENT.items() if not isinstance(environment.get(key), kind)]
     if missing:
-        raise ValueError(f"{record.workdir / 'environment.json'} lacks {', '.join(sorted(missing))}; train again")
+        raise ValueError(f"{record.workdir / 'environment.json'} lacks {', '.join(missing)}; train again")
     content = {
         "command": documented.command(experiment),
         "config": config_digest(record.config),
-        "commit": environment["git_commit"],
-        "uncommitted_changes": environment["git_dirty"],
+        "commit": environment.get("git_commit"),
+        "uncommitted_changes": environment.get("git_dirty"),
         "date": environment["date"],
         "cpu": environment["cpu"],
         "cores": environment["cores"],
