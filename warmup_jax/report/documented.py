@@ -69,13 +69,13 @@ EXPERIMENTS = {
     "lm_warmup": Experiment(
         "configs/lm_warmup.py",
         metrics=("eval/loss",),
-        sentence="test loss {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
+        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
         "warmup; {uninformed} is that of a model that ignores its input.",
     ),
     "lm_warmup_pre": Experiment(
         "configs/lm_warmup.py:norm=pre",
         metrics=("eval/loss",),
-        sentence="test loss {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
+        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
         "warmup.",
     ),
     "diagnostics": Experiment(
