@@ -69,14 +69,14 @@ EXPERIMENTS = {
     "lm_warmup": Experiment(
         "configs/lm_warmup.py",
         metrics=("eval/loss",),
-        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
-        "warmup; {uninformed} is that of a model that ignores its input.",
+        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and "
+        "{value eval/loss warmup_steps=200} with warmup; {uninformed} is that of a model that ignores its input.",
     ),
     "lm_warmup_pre": Experiment(
         "configs/lm_warmup.py:norm=pre",
         metrics=("eval/loss",),
-        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and {value eval/loss warmup_steps=200} with "
-        "warmup.",
+        sentence="test loss of one seed {value eval/loss warmup_steps=0} without and "
+        "{value eval/loss warmup_steps=200} with warmup.",
     ),
     "diagnostics": Experiment(
         "configs/lm_warmup.py:diagnose=relative_update+gradient_noise+dead_units",
