@@ -3,9 +3,12 @@
 python train.py --config=configs/lm_warmup.py
   Post-LN on the characters of the Python documentation, rate 6e-3: without
   warmup it stays at the unigram loss, with 200 updates of it it learns.
+  Measured: test loss of one seed 3.20 without and 2.08 with warmup; 3.26 is
+  that of a model that ignores its input.
 
 python train.py --config=configs/lm_warmup.py:norm=pre
   Pre-LN learns either way.
+  Measured: test loss of one seed 1.95 without and 1.93 with warmup.
 
 python train.py --config=configs/lm_warmup.py:shakespeare
   A character model of Shakespeare, the sizes of nanoGPT's small one: 6 layers

@@ -1,14 +1,13 @@
 """An encoder-decoder Transformer, Post-LN and Pre-LN, with and without warmup.
 
 python train.py --config=configs/transformer_warmup.py
-  English number words to German ones, four runs at one high rate. Exact
-  translations of unseen numbers over five seeds: Post-LN 0 +- 0 % without and
-  91 +- 7 % with warmup, Pre-LN 98 +- 1 % either way. Two to four minutes on 2
-  cores of a shared Intel Xeon.
+  English number words to German ones, four runs at one high rate.
+  Measured: exact translations of unseen numbers over 5 seeds: Post-LN 0 +- 0 %
+  without and 91 +- 7 % with warmup, Pre-LN 98 +- 1 % and 98 +- 1 %.
 
 python train.py --config=configs/transformer_warmup.py:multi30k
   Multi30k German to English: the small Pre-LN Transformer of Wu et al. 2021
-  (4 + 4 layers of width 128, 2.0 M parameters), 6,000 subwords, linear
+  (4 + 4 layers of width 128, 2.1 M parameters), 6,000 subwords, linear
   warmup and cosine decay.
 
 python train.py --config=configs/transformer_warmup.py:iwslt

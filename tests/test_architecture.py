@@ -19,7 +19,7 @@ LEVELS = (
     ("cli",),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-READS_FILES_ONLY = {"report": ("workdir", "places", "streams")}
+READS_FILES_ONLY = {"report": ("workdir", "config_files", "places", "registry", "streams")}
 
 
 def imports(path):

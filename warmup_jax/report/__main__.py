@@ -1,4 +1,7 @@
-"""Command line: one self-contained HTML page about the runs in some workdirs."""
+"""Command line: one self-contained HTML page about the runs in some workdirs.
+
+With --docs as its first argument it fills the documents of this repository instead.
+"""
 
 import argparse
 import sys
@@ -6,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from warmup_jax import places, streams
-from warmup_jax.report import pages
+from warmup_jax.report import documents, pages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 2, with one line of error, for a workdir that cannot be read."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--docs"]:
+        return documents.main(given[1:])
+    options = _parser().parse_args(given)
     try:
         out = places.local("--out", options.out)
         workdirs = [places.local("WORKDIR", workdir) for workdir in options.workdirs]
