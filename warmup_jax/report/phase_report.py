@@ -17,7 +17,7 @@ def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
 
     Args:
       workdir: folder of a finished run. Axes of its sweep other than rate, length and seed become rows of maps.
-      threshold: train loss below which a run has trained; None: as `phase_analysis.find_sweep` derives it.
+      threshold: train loss below which a run has trained; None: as `phase_analysis.judge` derives it.
 
     Returns:
       A table of the largest rate that trains for each warmup length; None if the config is no such sweep.
@@ -45,7 +45,7 @@ def boundary_table(sweep: Sweep) -> str:
         readings = found[facet, length]
         indices = [reading.rate_index for reading in readings.values()]
         read = (phase_analysis.median_index(readings), min(indices), max(indices))
-        cells.append((facet, str(length), *(_rate(sweep.rates, index) for index in read), _remarks(readings)))
+        cells.append((facet, str(length), *(rate_text(sweep.rates, index) for index in read), _remarks(readings)))
     if sweep.facets == [""]:
         cells = [row[1:] for row in cells]
     states = [outcome.state for outcome in sweep.outcomes]
@@ -110,7 +110,7 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
 
 
-def _rate(rates: Sequence[float], index: int) -> str:
+def rate_text(rates: Sequence[float], index: int) -> str:
     """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
     if index < 0:
         return f"<{rates[0]:g}"

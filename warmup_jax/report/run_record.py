@@ -1,9 +1,10 @@
 """Record of a run: the log files of its workdir, read and checked."""
 
+import contextlib
 import reprlib
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,8 +57,13 @@ class Record(NamedTuple):
     texts: list[dict[str, Any]]
 
 
-def read(workdir: Path) -> Record:
+def read(workdir: Path, damages: list[str] | None = None) -> Record:
     """Reads the log files of a workdir, finished or not.
+
+    Args:
+      workdir: folder of the run.
+      damages: None: the first damaged file is an error. A list: gets a line for each, and what they hold is left out:
+        a damaged file as a whole, of a log the damaged lines. Without summary.json the runs are taken from the log.
 
     Raises:
       ValueError: with one line, if it holds no run or a file in it is damaged.
@@ -66,22 +72,41 @@ def read(workdir: Path) -> Record:
     workdir = Path(workdir)
     if not (workdir / "config.json").is_file():
         raise ValueError(f"{workdir} holds no run: there is no config.json in it")
-    summary = _json(workdir / "summary.json")
-    finished = summary is not None
-    series = _series(workdir / "metrics.jsonl", finished)
-    config = _json(workdir / "config.json") or {}
-    if summary is not None:
-        _check_summary(workdir / "summary.json", summary)
-        _check(workdir / "config.json", "it", config, {"seed": "integer"})
+    config, environment, summary = ({}, {}, None)
+    with _noted(damages):
+        config = _json(workdir / "config.json") or {}
+    with _noted(damages):
+        environment = _json(workdir / "environment.json") or {}
+    finished = (workdir / "summary.json").exists()
+    with _noted(damages):
+        written = _json(workdir / "summary.json")
+        if written is not None:
+            _check_summary(workdir / "summary.json", written)
+        summary = written
+    if summary is not None and config:
+        with _noted(damages):
+            _check(workdir / "config.json", "it", config, {"seed": "integer"})
+    series = _series(workdir / "metrics.jsonl", finished, damages)
     return Record(
         workdir,
         config,
-        _json(workdir / "environment.json") or {},
+        environment,
         [_so_far(run, series[run]) for run in sorted(series)] if summary is None else summary["runs"],
         summary,
         series,
-        [line for _, line in _lines(workdir / "texts.jsonl", finished)],
+        [line for _, line in _lines(workdir / "texts.jsonl", finished, damages)],
     )
+
+
+@contextlib.contextmanager
+def _noted(damages: list[str] | None) -> Iterator[None]:
+    """Notes an error about a file as one line in a list, if there is one."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if damages is None:
+            raise
+        damages.append(" ".join(str(error).split()))
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -94,35 +119,42 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _lines(path: Path, finished: bool) -> list[tuple[int, dict[str, Any]]]:
+def _lines(
+    path: Path, finished: bool, damages: list[str] | None, numbers_only: bool = False
+) -> list[tuple[int, dict[str, Any]]]:
     """Returns (number, content) of each line of a JSONL file.
 
     A run that is still writing, or was killed while writing, may leave an incomplete last line, which is skipped.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
+    lines, found = [b""], []
+    noted: list[str] | None = None if damages is None else []
+    with _noted(damages):
+        lines = path.read_bytes().split(b"\n") if path.exists() else lines
     if lines[-1] == b"" or not finished:
         lines.pop()
-    found = []
     for number, line in enumerate(lines, 1):
-        content = parse_line(line, path, number)
-        _check(f"{path}, line {number}", "it", content, {"step": "integer", "run": "integer"})
-        _check(f"{path}, line {number}", "it", content, dict.fromkeys(content, "single value"))
-        found.append((number, content))
+        with _noted(noted):
+            content = parse_line(line, path, number)
+            _check(f"{path}, line {number}", "it", content, {"step": "integer", "run": "integer"})
+            _check(f"{path}, line {number}", "it", content, dict.fromkeys(content, "single value"))
+            for key, value in content.items() if numbers_only else ():
+                if not _is_logged_number(value):
+                    raise ValueError(f"{path}, line {number} is damaged: {key}={reprlib.repr(value)} is no number")
+            found.append((number, content))
+    if noted and damages is not None:
+        damages.append(noted[0] + (f" (and {len(noted) - 1} more lines)" if len(noted) > 1 else ""))
     return found
 
 
-def _series(path: Path, finished: bool) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
+def _series(
+    path: Path, finished: bool, damages: list[str] | None
+) -> dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Returns the steps and values of every metric of every run."""
     points: dict[int, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
-    for number, line in _lines(path, finished):
+    for _, line in _lines(path, finished, damages, numbers_only=True):
         for key, value in line.items():
-            if key in ("step", "run"):
-                continue
-            if not _is_logged_number(value):
-                raise ValueError(f"{path}, line {number} is damaged: {key}={reprlib.repr(value)} is no number")
-            points[line["run"]][key].append((line["step"], float(value)))
+            if key not in ("step", "run"):
+                points[line["run"]][key].append((line["step"], float(value)))
     return {
         run: {
             key: (np.array([step for step, _ in of_key]), np.array([value for _, value in of_key]))
