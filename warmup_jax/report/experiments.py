@@ -147,17 +147,25 @@ def _experiment(records: list[Record], threshold: float | None) -> Experiment:
     ]
     configs = [record.config for record in records if record.config]
     about = [{key: config[key] for key in ("model", "dataset", "sweep") if key in config} for config in configs]
-    title = labels.headline(*about) or str(records[0].workdir)
+    title = _headline(about) or str(records[0].workdir)
     logged = {key for run in runs for key in run.run["final"]}
     return Experiment(
         title[:1].upper() + title[1:],
-        labels.headline(*configs),
+        _headline(configs),
         records,
         judgements,
         runs,
         _groups(runs),
         next((score for score in SCORES if score[0] in logged), SCORES[-1]),
     )
+
+
+def _headline(configs: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what configs train, in words; "" for those that hold something else than a config does."""
+    try:
+        return labels.headline(*configs)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError):  # a damaged one can hold anything
+        return ""
 
 
 def _groups(runs: Sequence[Run]) -> list[Group]:

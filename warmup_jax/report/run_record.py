@@ -35,6 +35,7 @@ RUN = {
 }
 SECONDS = {"total": "number", "to_first_step": "number"}
 BEST = {"step": "integer", "eval/accuracy": "logged number"}
+MOST_SEEDS = 1_000_000  # of a sweep; `training/sweep.py` takes no more runs
 AXES = {"peak_lr": "number", "warmup_steps": "integer", "seed": "integer"}  # of `changes`, as far as they are swept
 
 
@@ -83,9 +84,9 @@ def read(workdir: Path, damages: list[str] | None = None) -> Record:
         if written is not None:
             _check_summary(workdir / "summary.json", written)
         summary = written
-    if summary is not None and config:
-        with _noted(damages):
-            _check(workdir / "config.json", "it", config, {"seed": "integer"})
+    with _noted(damages):
+        if config:
+            _check_config(workdir / "config.json", config, summary is not None)
     series = _series(workdir / "metrics.jsonl", finished, damages)
     return Record(
         workdir,
@@ -174,6 +175,22 @@ def _check_summary(path: Path, summary: dict[str, Any]) -> None:
         _check(path, "a run", run["final"], dict.fromkeys(run["final"], "logged number"))
         _check(path, "a run", run["changes"], {key: AXES[key] for key in AXES if key in run["changes"]})
         _check(path, "the best of a run", run["best"], BEST)
+
+
+def _check_config(path: Path, config: dict[str, Any], finished: bool) -> None:
+    """Raises a ValueError if `config.json` is not as a report reads it, and takes the wrong value out of it."""
+    kinds = {key: "object" for key in ("model", "dataset", "sweep") if config.get(key) is not None}
+    kinds |= {"seed": "integer"} if finished or "seed" in config else {}
+    for key, kind in kinds.items():
+        try:
+            _check(path, "it", config, {key: kind})
+        except ValueError:
+            config.pop(key, None)
+            raise
+    seeds = (config.get("sweep") or {}).get("seeds")
+    if seeds is not None and not (type(seeds) is int and 0 < seeds <= MOST_SEEDS):
+        del config["sweep"]
+        raise ValueError(f"{path} is damaged: sweep.seeds={reprlib.repr(seeds)}; allowed: 1 to {MOST_SEEDS}")
 
 
 def _check(where: object, name: str, found: Any, kinds: dict[str, str]) -> None:
