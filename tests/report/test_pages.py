@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 RUNS = [({"warmup_steps": 0}, "diverged"), ({"warmup_steps": 50}, "trained")]
 WARMUPS = (("sgd", "no warmup"), ("sgd", "warmup 50"), ("adam", "warmup 50"))
 DATA = ("plotly", "numbers")
+BEGUN = ((0.1, 0), (0.2, 0), (0.1, 8))
 SUMMARY = {
     "data": {},
     "uninformed_loss": None,
@@ -226,6 +227,7 @@ def test_other_models_data_or_losses_have_their_own_section(write, make):
     assert_harmless(page)
     assert [len(numbers["runs"]) for numbers in page.numbers] == [2, 2, 2]
     assert page.text.count("3 experiments") == 2, "the title of the window and of the page"
+    assert [row[1:3] for row in page.table("experiment")] == [["2", "1 trained, 1 diverged"]] * 3
 
 
 def test_hostile_text_stays_text(write, make):
@@ -253,12 +255,24 @@ def test_an_unfinished_run_is_reported_as_such(write, make):
         file.write('{"step": 21, "run": 0, "tra')  # still being written, or killed in the act
     (workdir / "environment.json").unlink()
     page = make(workdir)
-    assert "this run is unfinished" in page.text and "up to update 20 of 100 of 2 runs" in page.text
+    assert "this run is unfinished" in page.text and "2 runs, up to update 20 of 100." in page.text
     assert [row[0] for row in page.table("run")] == ["0", "1"] and len(page.numbers[0]["groups"]) == 2
     (workdir / "metrics.jsonl").unlink()
     page = make(workdir)
     assert "this run is unfinished" in page.text and "No run has logged anything yet." in page.text
     assert page.numbers[0]["panels"] == []
+
+
+def test_a_phase_diagram_of_an_unfinished_sweep(write_sweep, make):
+    workdir = write_sweep((0.1, 0.2), {(0, 0): "ts", (8, 0): "tt"})
+    (workdir / "runs.json").write_text(json.dumps({"runs": json.loads((workdir / "summary.json").read_text())["runs"]}))
+    (workdir / "summary.json").unlink()
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    begun = [line for line in lines if line["run"] < 3 and "eval/loss" not in line]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in begun))
+    page = make(workdir)
+    assert page.numbers[0]["phases"][0]["cells"] == [[[[0], [1]], [[2], []]]]
+    assert [row[1] for row in page.table("run", "")] == [f"peak_lr={r}, warmup_steps={w}, seed=0" for r, w in BEGUN]
 
 
 def test_a_run_without_evaluations(write, make):

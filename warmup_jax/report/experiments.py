@@ -19,7 +19,7 @@ SCORES = (
     ("eval/loss", False),
     ("train/loss", False),
 )
-UNFINISHED = "so far"  # state of a run that has not ended, and not diverged either
+UNFINISHED = "unfinished"  # state of a run of an unfinished workdir that has not diverged
 
 
 class Run(NamedTuple):
@@ -126,8 +126,8 @@ def final(run: Run, metric: str) -> float:
 
 
 def has_knobs(record: Record) -> bool:
-    """Returns True if it is known which values each run of a workdir has: that stands in `summary.json`."""
-    return record.summary is not None or len(record.runs) < 2
+    """Returns True if it is known which values each run of a workdir has."""
+    return len(record.runs) < 2 or all(run["label"] for run in record.runs)
 
 
 def _experiment(records: list[Record], threshold: float | None) -> Experiment:

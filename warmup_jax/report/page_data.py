@@ -49,10 +49,10 @@ def pack(experiments: Sequence[Experiment], sweeps: Sequence[Sequence[Sweep | No
         ]
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
-        if len(packed) <= MOST_BYTES or points <= FEWEST_POINTS and not layers:
+        if len(packed) <= MOST_BYTES or points == FEWEST_POINTS and not layers:
             break
-        points, layers = (points // 2, layers) if points > 2 * FEWEST_POINTS else (points, False)
-        points = FEWEST_POINTS if not layers else points
+        layers = layers and points > FEWEST_POINTS
+        points = max(FEWEST_POINTS, min(int(0.9 * points * MOST_BYTES / len(packed)), points - 1))
     sentences = []
     if longest > points:
         sentences.append(f"Curves are thinned to at most {points} points each, peaks and dips kept.")

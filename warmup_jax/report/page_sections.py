@@ -19,6 +19,7 @@ MOST_JSON = 200_000  # characters of a config that are shown
 FILES = {
     "config.json": "the whole config",
     "environment.json": "versions, devices, command, git commit",
+    "runs.json": "which values each run has",
     "metrics.jsonl": "all that these curves show, a line for each logged step and run",
     "summary.json": "final and best values, seconds by phase",
     "sweep.csv": "a row for each run",
@@ -59,6 +60,22 @@ def sections(
     ]
 
 
+def overview(many: Sequence[Experiment]) -> str:
+    """Returns a table of several experiments: what came of the runs of each, and the best of them."""
+    rows = [["experiment", "runs", "outcomes", "best", ""]]
+    for experiment in many:
+        counts = ", ".join(f"{count} {state}" for state, count in experiments.states(experiment.runs).items())
+        best, score = "", Score(math.nan, math.nan)
+        if experiment.runs:
+            group = experiments.best_first(experiment)[0]
+            best, score = group.label, _score(experiment, group)
+        shown = f"{_name(experiment.score[0])} {_with_deviation(score)}{_percent(experiment.score[0])}"
+        rows.append(
+            [experiment.title, str(len(experiment.runs)), counts, best, "" if math.isnan(score.mean) else shown]
+        )
+    return table(rows)
+
+
 def _headed(heading: str, target: str, title: str) -> str:
     """Returns the heading of a section; the first one goes without, below the title of the experiment."""
     return element(heading, title, id=target) if heading else ""
@@ -74,7 +91,8 @@ def _results(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> str:
         return "".join([*parts, element("p", "No run has logged anything yet.")])
     parts.append(element("p", " ".join(_outcome(experiment, sweeps)), **{"class": "lead"}))
     parts.append(_best_table(experiment))
-    for judgement in {judgement.threshold: judgement for judgement in experiment.judgements}.values():
+    finished = any(run.state != experiments.UNFINISHED for run in experiment.runs)
+    for judgement in {judgement.threshold: judgement for judgement in experiment.judgements if finished}.values():
         meaning = (
             f"Trained: finite, with a final train loss (median of the last twentieth) below {judgement.threshold:.4g}, "
             f"{judgement.reason}. Stuck: finite, above it. Diverged: a loss or gradient was not finite."
@@ -88,8 +106,8 @@ def _progress(record: Record) -> str:
     planned = record.config.get("num_steps")
     of = f" of {planned:,}" if type(planned) is int else ""
     return (
-        f"{record.workdir}: this run is unfinished, there is no summary.json that can be read. Shown is what its log "
-        f"holds so far, up to update {last:,}{of} of {len(record.runs)} run{'s' * (len(record.runs) != 1)}."
+        f"{record.workdir}: this run is unfinished, or its summary.json cannot be read. Shown is what its log holds so "
+        f"far: {len(record.runs)} run{'s' * (len(record.runs) != 1)}, up to update {last:,}{of}."
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from warmup_jax.report import experiments, page_data, phase_analysis, run_record
 from warmup_jax.report.markup import element, text
-from warmup_jax.report.page_sections import sections
+from warmup_jax.report.page_sections import overview, sections
 from warmup_jax.report.run_record import Record
 
 SCRIPTS = ("plots.js", "curves.js", "controls.js", "phase.js", "page.js")  # the last one starts the others
@@ -45,7 +45,7 @@ def page(workdirs: Sequence[Path], threshold: float | None = None, damages: list
         links = "".join(f"<li>{_link(target, name)}</li>" for target, name, _ in below if name)
         contents.append(f"<li>{_link(f'e{number}', experiment.title)}<ul>{links}</ul></li>")
     if len(found) > 1:
-        parts.insert(0, element("h1", f"{len(found)} experiments"))
+        parts = [element("h1", f"{len(found)} experiments"), overview(found), *parts]
     notes = [element("p", f"Damaged, and left out: {line}", **{"class": "note"}) for line in own]
     notes += [element("p", thinned, **{"class": "soft"})] if thinned else []
     library, script = _library(), "\n".join(_file(name) for name in SCRIPTS)

@@ -137,7 +137,7 @@ def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
     """Finds the sweep over `peak_lr` and `warmup_steps` in a workdir and judges its runs.
 
     Args:
-      record: of a finished run.
+      record: of a run, finished or not.
       threshold: train loss below which a run has trained; None: as `judge` derives it.
 
     Returns:
@@ -236,7 +236,7 @@ def _outcome(record: Record, run: dict[str, Any], train_loss: float, state: str)
         train_loss=train_loss,
         test_loss=float(final.get("eval/loss", math.nan)),
         test_accuracy=float(final.get("eval/accuracy", math.nan)),
-        best=(float(best["eval/accuracy"]), best["step"]),
+        best=(float(best["eval/accuracy"]), best["step"]) if best else (math.nan, 0),  # none: not evaluated yet
         diverged_at=run["diverged_at"],
         state=state,
         sharpness=(float(sharpness[0]), float(sharpness[nearest])),

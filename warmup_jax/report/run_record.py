@@ -23,10 +23,8 @@ SUMMARY = {
     "peak_memory_bytes": "number",
     "bleu_signature": "text or none",
 }
-RUN = {
-    "run": "integer",
-    "label": "text",
-    "changes": "object",
+DESCRIBED = {"run": "integer", "label": "text", "changes": "object"}  # what runs.json says of a run
+RUN = DESCRIBED | {
     "steps": "integer",
     "final": "object",
     "highest_rate": "logged number or none",
@@ -42,8 +40,8 @@ AXES = {"peak_lr": "number", "warmup_steps": "integer", "seed": "integer"}  # of
 class Record(NamedTuple):
     """Content of one workdir.
 
-    runs: the runs of `summary.json`; without that file, the same keys as far as the log has them, with empty labels
-      and no changes.
+    runs: the runs of `summary.json`; without that file, the same keys as far as the log has them, with labels and
+      changes of `runs.json`. Without that file too, labels are empty, and there are no changes.
     summary: the content of `summary.json`, None while the run is unfinished.
     series: {run: {metric: (steps [N], values [N])}}.
     texts: the lines of `texts.jsonl`.
@@ -87,12 +85,17 @@ def read(workdir: Path, damages: list[str] | None = None) -> Record:
     with _noted(damages):
         if config:
             _check_config(workdir / "config.json", config, summary is not None)
+    named: dict[int, dict[str, Any]] = {}
+    with _noted(damages):
+        named = {} if summary is not None else _described(workdir / "runs.json")
     series = _series(workdir / "metrics.jsonl", finished, damages)
     return Record(
         workdir,
         config,
         environment,
-        [_so_far(run, series[run]) for run in sorted(series)] if summary is None else summary["runs"],
+        [_so_far(run, series[run]) | named.get(run, {}) for run in sorted(series)]
+        if summary is None
+        else summary["runs"],
         summary,
         series,
         [line for _, line in _lines(workdir / "texts.jsonl", finished, damages)],
@@ -137,10 +140,11 @@ def _lines(
         with _noted(noted):
             content = parse_line(line, path, number)
             _check(f"{path}, line {number}", "it", content, {"step": "integer", "run": "integer"})
-            _check(f"{path}, line {number}", "it", content, dict.fromkeys(content, "single value"))
-            for key, value in content.items() if numbers_only else ():
-                if not _is_logged_number(value):
-                    raise ValueError(f"{path}, line {number} is damaged: {key}={reprlib.repr(value)} is no number")
+            if not numbers_only:
+                _check(f"{path}, line {number}", "it", content, dict.fromkeys(content, "single value"))
+            elif not all(map(_is_logged_number, content.values())):
+                key, value = next(item for item in content.items() if not _is_logged_number(item[1]))
+                raise ValueError(f"{path}, line {number} is damaged: {key}={reprlib.repr(value)} is no number")
             found.append((number, content))
     if noted and damages is not None:
         damages.append(noted[0] + (f" (and {len(noted) - 1} more lines)" if len(noted) > 1 else ""))
@@ -165,15 +169,30 @@ def _series(
     }
 
 
+def _described(path: Path) -> dict[int, dict[str, Any]]:
+    """Returns what `runs.json` says of each run; nothing if there is no such file."""
+    content = _json(path)
+    if content is None:
+        return {}
+    _check(path, "it", content, {"runs": "list"})
+    for run in content["runs"]:
+        _check_run(path, run, DESCRIBED)
+    return {run["run"]: {key: run[key] for key in DESCRIBED} for run in content["runs"]}
+
+
+def _check_run(path: Path, run: Any, kinds: dict[str, str]) -> None:
+    _check(path, "a run", run, kinds)
+    _check(path, "a run", run["changes"], {key: AXES[key] for key in AXES if key in run["changes"]})
+
+
 def _check_summary(path: Path, summary: dict[str, Any]) -> None:
     """Raises a ValueError if `summary.json` is not as a report reads it."""
     _check(path, "it", summary, SUMMARY)
     _check(path, "seconds", summary["seconds"], SECONDS)
     _check(path, "it", summary, {key: "number" for key in summary if key == "tokens_per_second"})
     for run in summary["runs"]:
-        _check(path, "a run", run, RUN)
+        _check_run(path, run, RUN)
         _check(path, "a run", run["final"], dict.fromkeys(run["final"], "logged number"))
-        _check(path, "a run", run["changes"], {key: AXES[key] for key in AXES if key in run["changes"]})
         _check(path, "the best of a run", run["best"], BEST)
 
 

@@ -15,7 +15,7 @@ from warmup_jax.schedules.inspection import unfinished
 from warmup_jax.training import build, effects, schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
-from warmup_jax.training.summary import summarise
+from warmup_jax.training.summary import describe, summarise
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.json_files import read_lines, write_json
 from warmup_jax.workdir.lock import open_workdir
@@ -91,6 +91,7 @@ def run(
 
 def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -> dict[str, Any]:
     """Trains the groups one after another, from the newest checkpoint on, and writes `summary.json`."""
+    write_json(workdir / "runs.json", {"runs": [describe(run, changes) for run, changes in enumerate(job.changes)]})
     checkpoints = [Checkpoints(workdir / "checkpoints" / group.name) for group in job.groups]
     first, saved, meta = find_checkpoint(job, workdir, checkpoints)
     steps = [group.plan.num_steps for group in job.groups]

@@ -133,6 +133,12 @@ function yLimits(panel, traces, log, zoom) {
   return [low - margin, high + margin];
 }
 
+// Returns true for so few updates that an axis would have ticks between them.
+function isShort(traces) {
+  const ends = traces.flatMap(({ x }) => [x[0], x[x.length - 1]]).filter((end) => end !== undefined);
+  return Math.max(...ends) - Math.min(...ends) <= 7;
+}
+
 // Returns traces and layout of one panel for a selection.
 function drawPanel(experiment, view, panel, selection) {
   const logY = view.y === "auto" ? panel.log : view.y === "log";
@@ -149,7 +155,8 @@ function drawPanel(experiment, view, panel, selection) {
   const layout = {
     hovermode: "closest",
     xaxis: {
-      title: { text: X_AXES[view.x] }, type: view.logX ? "log" : "linear", nticks: 7,
+      title: { text: X_AXES[view.x] }, type: view.logX ? "log" : "linear", nticks: 7, tickformat: view.x === "epochs" ? "" : ",~d",
+      ...(isShort(traces) && view.x !== "epochs" ? { tick0: 0, dtick: 1 } : {}),
       ...(range ? { range, autorange: false } : { autorange: true }),
     },
     yaxis: {
