@@ -127,7 +127,9 @@ def _run(run: Run) -> dict[str, Any]:
         "batch": batch if type(batch) is int and 0 < batch < 2**53 else None,
         "loss": number(run.train_loss),
         "final": {
-            labels.label(metric).title: number(labels.scaled(metric) * float(value))
+            f"{labels.label(metric).title}{' [%]' if labels.scaled(metric) != 1 else ''}": number(
+                labels.scaled(metric) * float(value)
+            )
             for metric, value in run.run["final"].items()
             if metric.startswith("eval/")
         },

@@ -221,8 +221,9 @@ def _phases(number: int, experiment: Experiment, sweeps: Sequence[Sweep | None])
             parts += [
                 element(
                     "p",
-                    "Every cell is one peak rate and warmup length. Below the line training works (median of the "
-                    "largest rates that train); × : most seeds diverged, / : stuck. A click on a cell shows its runs.",
+                    "Every cell is a peak rate and a warmup length, with the median of its seeds. The red line stands "
+                    "behind the largest rate that trains. ×: most seeds diverged; /: most were stuck. "
+                    "A click on a cell shows its runs.",
                 ),
                 f'<div class="phase" data-experiment="{number}" data-record="{index}"></div>',
                 folded("Largest rates that train", element("pre", phase_report.boundary_table(sweep))),

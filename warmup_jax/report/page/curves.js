@@ -112,6 +112,16 @@ function divergenceTrace(experiment, view, panel, selection, [low, high]) {
   };
 }
 
+// Returns the panel with limits that leave nothing out, for diverged runs alone, which flatten no others then.
+function withoutLimits(experiment, panel, selection) {
+  const runs = selection.flatMap((item) => item.runs);
+  if (!runs.length || runs.some((run) => experiment.runs[run].diverged === null)) return panel;
+  const values = runs.filter((run) => panel.runs[run]).flatMap((run) => panel.runs[run][1]).filter((value) => value !== null);
+  if (!values.length) return panel;
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return { ...panel, low, high, log: low > 0 && high > 100 * low };
+}
+
 // Returns [lowest, highest] of what is shown, within the limits of the panel that diverged runs do not stretch.
 function yLimits(panel, traces, log, zoom) {
   let low = Infinity, high = -Infinity;
@@ -140,7 +150,8 @@ function isShort(traces) {
 }
 
 // Returns traces and layout of one panel for a selection.
-function drawPanel(experiment, view, panel, selection) {
+function drawPanel(experiment, view, limited, selection) {
+  const panel = withoutLimits(experiment, limited, selection);
   const logY = view.y === "auto" ? panel.log : view.y === "log";
   const traces = selection.flatMap((item) =>
     item.spread && panel.groups[item.id]

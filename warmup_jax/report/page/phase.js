@@ -75,7 +75,7 @@ function runTable(experiment, runs) {
       run.diverged === null ? "" : `at ${run.diverged}`];
   });
   const row = (cells, tag) => make("tr", {}, ...cells.map((cell) => make(tag, {}, cell)));
-  const head = row(["run", "seed", "", "final train loss", ...scores, "diverged"], "th");
+  const head = row(["run", "seed", "outcome", "final train loss", ...scores, "diverged"], "th");
   return make("div", { class: "box" },
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows.map((cells) => row(cells, "td")))));
 }
