@@ -5,7 +5,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax.report import phase_analysis, phase_plot, run_record, tables
+from warmup_jax import pictures
+from warmup_jax.report import labels, phase_analysis, phase_plot, run_record, tables
 from warmup_jax.report.phase_analysis import Reading, Sweep
 
 # Field of a `Reading` -> remark in the table.
@@ -31,9 +32,9 @@ def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
     if sweep is None:
         return None
     write_csv(sweep, record.workdir / "sweep.csv")
-    figure = phase_plot.draw(sweep)
+    figure = phase_plot.draw(sweep, labels.headline(record.config))
     if figure is not None:
-        figure.savefig(record.workdir / "phase_diagram.png", dpi=phase_plot.DPI)
+        pictures.save(figure, record.workdir / "phase_diagram.png")
     return boundary_table(sweep)
 
 
