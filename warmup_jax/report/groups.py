@@ -28,8 +28,8 @@ class Line(NamedTuple):
 
     label: str
     setting: Mapping[str, Any]
-    members: Sequence[Series]
-    diverged: Sequence[int | None]
+    members: list[Series]
+    diverged: list[int | None]
 
 
 class Band(NamedTuple):
@@ -60,34 +60,36 @@ class Arrangement(NamedTuple):
 
 def run_lines(record: Record) -> list[Line]:
     """Returns a line for each combination of what the runs of a workdir change, its seeds together."""
-    return _lines([(record, run, run["changes"]) for run in record.runs])
+    return lines([(run["changes"], record.series.get(run["run"], {}), run["diverged_at"]) for run in record.runs])
 
 
 def joint_lines(many: Sequence[Record]) -> list[Line]:
     """Returns a line for each setting among the runs of several workdirs, its seeds together."""
     runs = [(record, run) for record in many for run in record.runs]
     settings = labels.differences([(record.config, run["changes"]) for record, run in runs])
-    return _lines([(record, run, setting) for (record, run), setting in zip(runs, settings, strict=True)])
+    return lines(
+        [
+            (setting, record.series.get(run["run"], {}), run["diverged_at"])
+            for (record, run), setting in zip(runs, settings, strict=True)
+        ]
+    )
 
 
-def _lines(runs: Sequence[tuple[Record, Mapping[str, Any], Mapping[str, Any]]]) -> list[Line]:
-    names = list(dict.fromkeys(name for _, _, setting in runs for name in setting if name != "seed"))
-    names = [name for name in names if len({repr(setting.get(name)) for _, _, setting in runs}) > 1]
-    found: dict[str, list[int]] = {}
-    for index, (_, _, setting) in enumerate(runs):
-        found.setdefault(repr([setting.get(name) for name in names]), []).append(index)
-    lines = []
-    for members in found.values():
-        setting = {name: runs[members[0]][2][name] for name in names if name in runs[members[0]][2]}
-        lines.append(
-            Line(
-                labels.run_label(setting),
-                setting,
-                [runs[index][0].series.get(runs[index][1]["run"], {}) for index in members],
-                [runs[index][1]["diverged_at"] for index in members],
-            )
-        )
-    return lines
+def lines(runs: Sequence[tuple[Mapping[str, Any], Series, int | None]]) -> list[Line]:
+    """Returns a line for each setting among some runs, its seeds together.
+
+    Args:
+      runs: (values of its knobs, metrics, first update that was not finite) of each.
+    """
+    names = list(dict.fromkeys(name for setting, _, _ in runs for name in setting if name != "seed"))
+    names = [name for name in names if len({repr(setting.get(name)) for setting, _, _ in runs}) > 1]
+    found: dict[str, Line] = {}
+    for setting, metrics, diverged in runs:
+        own = {name: setting[name] for name in names if name in setting}
+        line = found.setdefault(repr(list(own.items())), Line(labels.run_label(own), own, [], []))
+        line.members.append(metrics)
+        line.diverged.append(diverged)
+    return list(found.values())
 
 
 def band(line: Line, metric: str) -> Band:

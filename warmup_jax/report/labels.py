@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from warmup_jax import pictures
 from warmup_jax.report.metrics import FAMILIES, LABELS, Label
 
 PERCENT = "[%]"  # an axis that ends so shows 100 times the logged value
@@ -51,6 +52,7 @@ NAMED_BY = {
 # (dict, key) of what a headline shows and a sweep may change; None: the config itself.
 SHOWN = ((None, "optimizer"), (None, "batch_size"), ("optimizer_args", "momentum"))
 SHOWN += tuple(("model", key) for key in ("norm", "depth", "width", "encoder_depth", "decoder_depth"))
+LONG = 8  # characters of a tick of a map or a color bar
 MOST_NAMES = 4  # alternatives that a headline lists; more are counted
 
 
@@ -101,6 +103,15 @@ def _eigenvalue(name: str) -> Label | None:
         f"Number {found[1]} of the Hessian's eigenvalues, the largest first; number 1 is the sharpness.",
         log=True,
     )
+
+
+def short_values(values: Sequence[Any]) -> list[str]:
+    """Returns the values of a knob as texts for ticks: numbers that are long get two digits."""
+    texts = shown_together(values)
+    if max(map(len, texts), default=0) <= LONG:
+        return texts
+    pairs = zip(values, texts, strict=True)
+    return [pictures.number_text(value, 2) if isinstance(value, float) else text for value, text in pairs]
 
 
 def headline(*configs: Mapping[str, Any]) -> str:
@@ -218,7 +229,9 @@ def shown(value: Any) -> str:
     """Returns the value of a knob as text."""
     if isinstance(value, (list, tuple)):
         return f"({', '.join(map(shown, value))})"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "unset" if value is None else str(value)
 
 
 def shown_together(values: Sequence[Any]) -> list[str]:
@@ -252,7 +265,18 @@ def _alternatives(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 def _either(names: Iterable[str], what: str) -> str:
     """Joins the different ones of some names; counts them if they are many."""
     different = [name for name in dict.fromkeys(names) if name]
-    return " / ".join(different) if len(different) <= MOST_NAMES else f"{len(different)} {what}"
+    if len(different) > MOST_NAMES:
+        return f"{len(different)} {what}"
+    words = [name.split() for name in different]
+    first = last = 0  # words that all begin, and end, with
+    if len(different) > 1:
+        shortest = min(map(len, words)) - 1  # at least one word of each is left between them
+        same = [len(set(column)) == 1 for column in zip(*words)]
+        first = min([*same, False].index(False), shortest)
+        same = [len(set(column)) == 1 for column in zip(*map(reversed, words))]
+        last = min([*same, False].index(False), shortest - first)
+    middle = " / ".join(" ".join(each[first : len(each) - last]) for each in words)
+    return _joined(*words[0][:first], middle, *words[0][len(words[0]) - last :]) if words else ""
 
 
 def _model(config: Mapping[str, Any]) -> str:

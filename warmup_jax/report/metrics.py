@@ -25,13 +25,13 @@ LABELS = {
         "Gradient norm", "norm", "Length of the gradient of the batch before it is clipped.", log=True
     ),
     "train/loss": Label("Train loss", "loss", "Loss of each training batch before its update.", log=True),
-    "train/accuracy": Label("Train accuracy", "accuracy [%]", "Share of correct predictions on each training batch."),
+    "train/accuracy": Label("Train accuracy", "accuracy [%]", "Share of correct predictions, each training batch."),
     "train/tokens": Label("Tokens of a batch", "tokens", "Number of labels in a training batch, without padding."),
     "train/diverged_at": Label(
         "Divergence", "update", "First update at which the loss or the gradient of a run was not finite."
     ),
     "eval/loss": Label("Test loss", "loss", "Loss over the whole test split.", log=True),
-    "eval/accuracy": Label("Test accuracy", "accuracy [%]", "Share of correct predictions on the whole test split."),
+    "eval/accuracy": Label("Test accuracy", "accuracy [%]", "Share of correct predictions, whole test split."),
     "eval/perplexity": Label(
         "Test perplexity",
         "perplexity",

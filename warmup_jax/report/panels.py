@@ -14,11 +14,11 @@ from warmup_jax.report.limits import Limits
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW = 20  # points of a curve that are all marked
+FEW, FEWER = 20, 8  # points of a curve that are all marked, and of one of many curves
 MARKED = 6  # points of a longer curve that are marked, so that it can be told apart without its color
 DENSE = 20_000  # points of a panel from which on a .svg holds them as pixels
 MOST_CLIPPED = 5  # marks of a curve that leaves the axis again and again
-ROUGH = 5  # a curve is rough if it covers its range so many times
+ROUGH = 15  # a curve is rough if it covers its range so many times
 RATE_LOG = 10  # peak rates that differ by this factor get a logarithmic axis
 BEYOND = "▲ ▼ values beyond the axis"
 DIVERGED = "✕ first update that was not finite"
@@ -54,7 +54,7 @@ def draw(
     limit: Limits,
     end: float,
     reference: tuple[float, str] | None = None,
-    named: bool = True,
+    numbers: tuple[bool, bool] = (True, True),
 ) -> list[str]:
     """Draws a metric of some lines into a panel.
 
@@ -65,7 +65,7 @@ def draw(
       limit: of the vertical axis.
       end: the last update of any line, which all panels share.
       reference: (value, name) of a horizontal line.
-      named: True to write that name.
+      numbers: whether the horizontal and the vertical axis have numbers; without, the panel shares those of another.
 
     Returns:
       The sentences that explain what the panel uses, for a footnote.
@@ -73,8 +73,11 @@ def draw(
     scale, notes, points = labels.scaled(metric), [], 0
     axis.set_yscale("log" if limit.log else "linear")
     axis.set(xlim=(-0.02 * end, 1.02 * end), ylim=(limit.low, limit.high))
-    pictures.set_ticks(axis, "x", [tick for tick in limits.ticks(0, end, log=False) if tick == round(tick)])
-    pictures.set_ticks(axis, "y", limits.ticks(limit.low, limit.high, limit.log))
+    updates = [tick for tick in limits.ticks(0, end, log=False) if tick == round(tick)]
+    for name, ticks, numbered in zip(
+        "xy", (updates, limits.ticks(limit.low, limit.high, limit.log)), numbers, strict=True
+    ):
+        (pictures.set_ticks if numbered else pictures.set_grid)(axis, name, ticks)
     for index, (line, look) in enumerate(lines):
         band = groups.band(line, metric)
         if not len(band.steps):
@@ -89,7 +92,7 @@ def draw(
             color=look.color,
             linestyle="-" if _is_rough(band.middle, limit.log) else look.dashes,
             linewidth=look.width,
-            marker=look.marker or ("o" if len(band.steps) < FEW else None),
+            marker=look.marker or ("o" if len(band.steps) < FEWER else None),
             markersize=2.2 + look.width if look.marker else 2.4,
             markeredgewidth=0,
             markevery=_marked(len(band.steps), index, len(lines)),
@@ -101,7 +104,7 @@ def draw(
     if points > DENSE:
         axis.set_rasterization_zorder(4)
     if reference is not None:
-        _reference(axis, limit, reference[0], reference[1] if named else "")
+        _reference(axis, limit, reference[0], reference[1] if numbers[1] else "")
     return notes
 
 
@@ -136,15 +139,18 @@ def _beyond(axis: "Axes", band: Band, limit: Limits, look: Look) -> list[str]:
 
 def _diverged(axis: "Axes", line: Line, metric: str, limit: Limits, look: Look) -> list[str]:
     """Marks the divergence of each run at its last finite value."""
-    notes = []
+    marks = []
     for member, diverged in zip(line.members, line.diverged, strict=True):
+        if diverged is None:
+            continue
         steps, values = member.get(metric, (np.empty(0), np.empty(0)))
-        before = np.flatnonzero(np.isfinite(values) & (steps <= diverged)) if diverged is not None else np.empty(0, int)
-        if diverged is not None and (before.size or metric == "train/loss"):
+        before = np.flatnonzero(np.isfinite(values) & (steps <= diverged))
+        if before.size or metric == "train/loss":
             value = values[before[-1]] * labels.scaled(metric) if before.size else limit.high
-            _mark(axis, [diverged], [min(max(value, limit.low), limit.high)], "x", look)
-            notes.append(DIVERGED)
-    return notes
+            marks.append((diverged, min(max(value, limit.low), limit.high)))
+    if marks:
+        _mark(axis, *zip(*marks, strict=True), "x", look)
+    return [DIVERGED] if marks else []
 
 
 def _mark(

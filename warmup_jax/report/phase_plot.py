@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from warmup_jax import pictures
+from warmup_jax.pictures import Grid
 from warmup_jax.report import labels, limits, phase_analysis
 from warmup_jax.report.phase_analysis import STATES, Outcome, Sweep
-from warmup_jax.report.plots import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ def draw(sweep: Sweep, headline: str = "") -> "Figure | None":
                 axis.set_title(title)
             if column == 0:
                 axis.set_ylabel("warmup [updates]")
-            if row == rows - 1 or number + columns > len(drawn):
+            if row == rows - 1 or facets == 1 and number + columns > len(drawn):
                 axis.set_xlabel("peak learning rate")
             if column == 0 and facet:
                 _name_facet(axis, facet)
@@ -199,7 +199,8 @@ def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray) -> "Normalize":
 
 def _set_axes(axis: "Axes", sweep: Sweep) -> None:
     """Sets the range of a map, and the values of its rows and columns as ticks."""
-    places, edges = _positions(sweep.rates)
+    edges = _positions(sweep.rates)[1]
+    places = (edges[1:] + edges[:-1]) / 2  # of the labels: the middle of a cell, where its mark is
     axis.set_facecolor(EMPTY)
     axis.grid(False)
     for side in axis.spines.values():
@@ -208,7 +209,7 @@ def _set_axes(axis: "Axes", sweep: Sweep) -> None:
     axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.5, len(sweep.lengths) - 0.5))
     room = (edges[-1] - edges[0]) / MOST_TICKS  # a label needs it, or it would touch the one before
     shown, last = [], -math.inf
-    for place, name in zip(places, labels.shown_together(sweep.rates), strict=True):
+    for place, name in zip(places, labels.short_values(sweep.rates), strict=True):
         if place - last >= 0.8 * room:
             shown.append((place, pictures.printable(name, 8)))
             last = place
@@ -354,7 +355,7 @@ def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None
 
     width, height = grid.size()
     figure.text(
-        0.2 / width,
+        pictures.MARGIN / width,
         1 - 0.14 / height,
         "Where training works: peak rate x warmup length",
         fontsize=12.5,
@@ -362,7 +363,7 @@ def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None
         va="top",
     )
     figure.text(
-        0.2 / width,
+        pictures.MARGIN / width,
         1 - 0.4 / height,
         pictures.printable(headline, int((width - 0.4) / 0.0665)),
         fontsize=9,
@@ -375,8 +376,8 @@ def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.2 / width, 0.36 / height),
-        ncols=max(1, min(len(handles), int(width / 2.6))),
+        bbox_to_anchor=(pictures.MARGIN / width, 0.36 / height),
+        ncols=max(1, min(len(handles), int(width / 2.5))),
         borderpad=0,
         borderaxespad=0,
         columnspacing=1.6,
@@ -385,4 +386,6 @@ def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None
     median = f"median of {seeds_text(sweep)} · " if len(sweep.seeds) > 1 else ""
     note = f"{median}trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}"
     for number, text in enumerate(textwrap.wrap(note, int((width - 0.4) / 0.0665))[:2]):
-        figure.text(0.2 / width, (0.3 - 0.15 * number) / height, text, fontsize=8.3, color=pictures.GREY, va="top")
+        figure.text(
+            pictures.MARGIN / width, (0.3 - 0.15 * number) / height, text, fontsize=8.3, color=pictures.GREY, va="top"
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from warmup_jax import pictures
+from warmup_jax.pictures import Grid
 from warmup_jax.report import groups, labels, panels, run_record
 from warmup_jax.report.groups import Arrangement, Line, joint_lines, run_lines
 from warmup_jax.report.run_record import Record
@@ -31,6 +32,8 @@ PANELS = ("opt/learning_rate", "train/loss", "eval/accuracy", "eval/bleu")
 COLUMNS = 4  # panels side by side
 TOTALS = "diagnostics"  # name of the picture of the metrics that are not of a layer
 EDGE = (1.0, "edge of stability")
+# On the quality and cost of a measurement, not on training: in the log, but not in the pictures.
+HIDDEN = {"diag/sharpness_error", "diag/preconditioned_sharpness_error", "diag/critical_rate_passes"}
 # Metric -> a value to compare it with, and its name.
 REFERENCES = {
     "diag/stability_ratio": EDGE,
@@ -38,57 +41,30 @@ REFERENCES = {
     "diag/preconditioned_edge_ratio": EDGE,
     "diag/decrease_ratio": (1.0, "as on its own batch"),
 }
-TITLE, SMALL = 12.5, 8.3  # points
-CHAR, SMALL_CHAR, TITLE_CHAR = 0.08, 0.0665, 0.115  # inches per character of the three sizes of text, at most
-LINE, SMALL_LINE = 0.2, 0.152  # inches per line of text
 MOST_NAMES = 16  # labels of a color bar
 
 
-class Grid(NamedTuple):
-    """Places of the panels of a picture, in inches; text around them takes a fixed space, so panels are aligned."""
+def curves(workdir: Path | Record) -> Path:
+    """Draws rate, train loss and test accuracy (and BLEU) of the runs of a finished workdir; returns the path.
 
-    rows: int
-    columns: int
-    width: float
-    height: float
-    across: float  # from the left edge of a panel to that of the next
-    above: float  # from a panel to what is above it
-    left: float
-    right: float
-    top: float
-    bottom: float
-
-    def size(self) -> tuple[float, float]:
-        """Returns width and height of the picture."""
-        return (
-            self.left + self.across * (self.columns - 1) + self.width + self.right,
-            self.top + (self.above + self.height) * self.rows + self.bottom,
-        )
-
-    def share(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
-        """Returns a rectangle, given from the upper left corner of the picture, as (left, bottom, width, height)."""
-        across, down = self.size()
-        return left / across, 1 - (top + height) / down, width / across, height / down
-
-    def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Returns the rectangle of a panel."""
-        top = self.top + (self.above + self.height) * row + self.above
-        return self.share(self.left + self.across * column, top, self.width, self.height)
-
-
-def curves(workdir: Path) -> Path:
-    """Draws rate, train loss and test accuracy (and BLEU) of the runs of a finished workdir; returns the path."""
+    Args:
+      workdir: folder of the run, or its record that was read before.
+    """
     record = run_record.read(workdir)
     figure = draw(run_lines(record), PANELS, labels.headline(record.config), references(record))
-    return pictures.save(figure, Path(workdir) / "curves.png")
+    return pictures.save(figure, record.workdir / "curves.png")
 
 
-def diagnostics(workdir: Path) -> list[Path]:
-    """Draws the diagnostics of a workdir, `diagnostics.png` and by layer `diagnostics_NAME.png`; returns the paths."""
+def diagnostics(workdir: Path | Record) -> list[Path]:
+    """Draws the diagnostics of a workdir, `diagnostics.png` and by layer `diagnostics_NAME.png`; returns the paths.
+
+    Args:
+      workdir: folder of the run, or its record that was read before.
+    """
     record, paths = run_record.read(workdir), []
     for name, metrics in diagnostic_panels(record).items():
         figure = draw(run_lines(record), metrics, labels.headline(record.config))
-        path = Path(workdir) / ("diagnostics.png" if name == TOTALS else f"diagnostics_{name}.png")
+        path = record.workdir / ("diagnostics.png" if name == TOTALS else f"diagnostics_{name}.png")
         paths.append(pictures.save(figure, path))
     return paths
 
@@ -100,7 +76,7 @@ def diagnostic_panels(record: Record) -> dict[str, list[str]]:
       {name of the picture: metrics}.
     """
     found: dict[str, list[str]] = {}
-    keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")}
+    keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")} - HIDDEN
     order = [*labels.LABELS, *(f"diag/{name}" for name in labels.FAMILIES)]
     rank = {name: number for number, name in enumerate(order)}
     for key in sorted(keys, key=lambda key: (key.count("/") > 1, rank.get(key, len(rank)), key)):
@@ -153,19 +129,23 @@ def draw(
                 row, column = (number, facet) if faceted else divmod(number, grid.columns)
                 axis = figure.add_axes(grid.panel(row, column))
                 placed.append((axis, row, column))
+                beside, below = column > 0, number + (1 if faceted else grid.columns) < len(metrics)
+                numbers = (not (faceted and below), not (beside and (faceted or family)))
                 chosen = zip(lines, arrangement.looks, arrangement.facets, strict=True)
                 inside = [(line, look) for line, look, place in chosen if place == facet]
-                notes += panels.draw(axis, inside, metric, limit, end, references.get(metric), facet == 0)
-                if number + (1 if faceted else grid.columns) >= len(metrics):
+                notes += panels.draw(axis, inside, metric, limit, end, references.get(metric), numbers)
+                if not below:
                     axis.set_xlabel("updates")
                 if faceted:
-                    _name_facet(axis, metric, name, row, column, len(metrics))
+                    _name_facet(axis, metric, name, row, column)
                 else:
-                    beside = metrics[number - column : number - column + grid.columns]
-                    rows_of_text = max(len(_sentence(each, grid)) for each in beside)
+                    of_row = metrics[number - column : number - column + grid.columns]
+                    rows_of_text = max(len(_sentence(each, grid)) for each in of_row)
                     _name_panel(axis, metric, family, grid, rows_of_text)
-        footnotes = _footnotes(lines, metrics, notes, faceted, int((grid.size()[0] - 0.4) / SMALL_CHAR))
-        grid = grid._replace(bottom=0.55 + (0.12 + SMALL_LINE * len(footnotes) if footnotes else 0.0))
+                    if numbers[1]:
+                        axis.set_ylabel(labels.label(metric).axis)
+        footnotes = _footnotes(lines, metrics, notes, faceted, int((grid.size()[0] - 0.4) / pictures.SMALL_CHAR))
+        grid = grid._replace(bottom=0.55 + (0.12 + pictures.SMALL_LINE * len(footnotes) if footnotes else 0.0))
         figure.set_size_inches(grid.size())
         for axis, row, column in placed:
             axis.set_position(grid.panel(row, column))
@@ -193,21 +173,21 @@ def _grid(metrics: Sequence[str], arrangement: Arrangement, family: str) -> Grid
     """Returns the places of panels side by side, in as many rows as they need."""
     number = max(len(metrics), 1)
     columns = min(COLUMNS, number if number not in (5, 6) else 3)
-    width = {1: 6.0, 2: 3.9, 3: 3.4}.get(columns, 3.0)
+    width = {1: 6.0, 2: 3.9, 3: 3.3}.get(columns, 3.0)
     grid = Grid(
         rows=math.ceil(number / columns),
         columns=columns,
         width=width,
         height=2.3,
-        across=width + 0.85,
+        across=width + (0.25 if family else 0.95),
         above=0.68,
-        left=0.8,
+        left=0.9,
         right=1.25 if arrangement.knob else 0.25,
         top=0.0,
         bottom=0.0,
     )
     rows_of_text = [] if family else [len(_sentence(metric, grid)) for metric in metrics]
-    return grid._replace(above=grid.above + SMALL_LINE * max(rows_of_text, default=0))
+    return grid._replace(above=grid.above + pictures.SMALL_LINE * max(rows_of_text, default=0))
 
 
 def _faceted_grid(metrics: Sequence[str], arrangement: Arrangement) -> Grid:
@@ -230,43 +210,48 @@ def _faceted_grid(metrics: Sequence[str], arrangement: Arrangement) -> Grid:
 
 def _sentence(metric: str, grid: Grid) -> list[str]:
     """Returns the lines of the sentence on a metric, as wide as a panel."""
-    return textwrap.wrap(labels.label(metric).sentence, int((grid.width + 0.2) / SMALL_CHAR))
+    return textwrap.wrap(labels.label(metric).sentence, int((grid.width + 0.2) / pictures.SMALL_CHAR))
 
 
 def _heading(lines: Sequence[Line], arrangement: Arrangement, headline: str, family: str, grid: Grid) -> _Heading:
     """Returns title, subtitle and the legend's form for a picture of some width."""
     width = grid.size()[0] - 0.4
     compared = groups.comparison(lines)
-    parts = [part for part in (compared, headline) if part] or (["No runs"] if not lines else [])
+    parts = [part for part in (compared, headline) if part] or ["Runs"]
+    if not any(line.members for line in lines):
+        parts.append("no run has a value to show")
     if family:
         name = labels.label(family)
         parts = [f"{name.title} by layer", f"{name.sentence} {compared}.".replace(" .", "")] + parts[-1:]
-    title = textwrap.wrap(pictures.printable(parts[0], 300), int(width / TITLE_CHAR)) if parts else []
+    title = textwrap.wrap(pictures.printable(parts[0], 300), int(width / pictures.TITLE_CHAR)) if parts else []
     subtitle = [
-        line for part in parts[1:] for line in textwrap.wrap(pictures.printable(part, 400), int(width / SMALL_CHAR))
+        line
+        for part in parts[1:]
+        for line in textwrap.wrap(pictures.printable(part, 400), int(width / pictures.SMALL_CHAR))
     ]
     named = len(lines) > 1 and not arrangement.knob
-    names = [pictures.printable(name) for name in map(_name_with_ends, lines)] if named else []
-    columns = max(1, min(len(names), int(width / (0.75 + CHAR * max(map(len, names), default=0)))))
+    names = [pictures.printable(line.label) + _ends(line) for line in lines] if named else []
+    columns = max(1, min(len(names), int(width / (0.75 + pictures.CHAR * max(map(len, names), default=0)))))
     rows = math.ceil(len(names) / columns)
-    return _Heading(title, subtitle, names, columns, 0.16 + 0.24 * len(title) + LINE * (len(subtitle) + rows) + 0.06)
+    return _Heading(
+        title, subtitle, names, columns, 0.16 + 0.24 * len(title) + pictures.LINE * (len(subtitle) + rows) + 0.06
+    )
 
 
-def _name_with_ends(line: Line) -> str:
-    """Returns the label of a line and how its runs diverged."""
+def _ends(line: Line) -> str:
+    """Returns in brackets how the runs of a line diverged; nothing if none did."""
     ends = [end for end in line.diverged if end is not None]
     if not ends:
-        return line.label
-    many = len(line.members) > 1
-    return f"{line.label} ({f'{len(ends)} of {len(line.members)} diverged' if many else f'diverged at {ends[0]}'})"
+        return ""
+    return f" ({len(ends)} of {len(line.members)} diverged)" if len(line.members) > 1 else f" (diverged at {ends[0]})"
 
 
 def _name_panel(axis: "Axes", metric: str, family: str, grid: Grid, rows_of_text: int) -> None:
-    """Names a panel and its axis, with the sentence that explains its metric; titles of a row stand at one height."""
+    """Names a panel, with the sentence that explains its metric; titles of a row stand at one height."""
     name = labels.label(metric)
     text = [] if family else [*_sentence(metric, grid), *[""] * rows_of_text][:rows_of_text]
     title = metric.removeprefix(f"{family}/") if family else name.title
-    offset = 5 + 72 * SMALL_LINE * len(text)
+    offset = 5 + 72 * pictures.SMALL_LINE * len(text)
     style: dict[str, Any] = dict(
         xycoords="axes fraction", textcoords="offset points", va="bottom", annotation_clip=False
     )
@@ -279,19 +264,19 @@ def _name_panel(axis: "Axes", metric: str, family: str, grid: Grid, rows_of_text
         **style,
     )
     if text:
-        axis.annotate("\n".join(text), (0, 1), (0, 4), fontsize=SMALL, color=pictures.GREY, linespacing=1.25, **style)
-    axis.set_ylabel(name.axis)
+        axis.annotate(
+            "\n".join(text), (0, 1), (0, 4), fontsize=pictures.SMALL, color=pictures.GREY, linespacing=1.25, **style
+        )
 
 
-def _name_facet(axis: "Axes", metric: str, name: str, row: int, column: int, rows: int) -> None:
+def _name_facet(axis: "Axes", metric: str, name: str, row: int, column: int) -> None:
     """Names the first row of panels by their columns, and the first column by their rows."""
     if row == 0:
-        axis.set_title(pictures.printable(name, 24), fontsize=9.5)
+        axis.set_title(pictures.printable(name, int(axis.bbox.width / axis.figure.dpi / 0.082)), fontsize=9.5)
     if column == 0:
         label = labels.label(metric)
         unit = label.axis.partition("[")
         axis.set_ylabel("\n".join(textwrap.wrap(f"{label.title} {''.join(unit[1:])}".strip(), 22)))
-    axis.tick_params(labelbottom=row == rows - 1, labelleft=column == 0)
 
 
 def _footnotes(
@@ -325,13 +310,13 @@ def _surround(
     from matplotlib.lines import Line2D
 
     width, height = grid.size()
-    top = 0.14
+    top = (1 - grid.corner()[1]) * height
     for texts, size, step, style in (
-        (heading.title, TITLE, 0.24, dict(fontweight="bold")),
-        (heading.subtitle, SMALL + 0.7, LINE, dict(color=pictures.GREY)),
+        (heading.title, pictures.TITLE, 0.24, dict(fontweight="bold")),
+        (heading.subtitle, pictures.SMALL + 0.7, pictures.LINE, dict(color=pictures.GREY)),
     ):
         for text in texts:
-            figure.text(0.2 / width, 1 - top / height, text, fontsize=size, va="top", **style)
+            figure.text(pictures.MARGIN / width, 1 - top / height, text, fontsize=size, va="top", **style)
             top += step
     if heading.names:
         handles = [
@@ -350,7 +335,7 @@ def _surround(
             handles,
             heading.names,
             loc="upper left",
-            bbox_to_anchor=(0.2 / width, 1 - top / height),
+            bbox_to_anchor=(pictures.MARGIN / width, 1 - top / height),
             ncols=heading.legend_columns,
             borderpad=0,
             borderaxespad=0,
@@ -362,7 +347,12 @@ def _surround(
         _color_bar(figure, grid, arrangement)
     for number, text in enumerate(reversed(footnotes)):
         figure.text(
-            0.2 / width, (0.1 + SMALL_LINE * number) / height, text, fontsize=SMALL, color=pictures.GREY, va="bottom"
+            pictures.MARGIN / width,
+            (0.1 + pictures.SMALL_LINE * number) / height,
+            text,
+            fontsize=pictures.SMALL,
+            color=pictures.GREY,
+            va="bottom",
         )
 
 
@@ -381,8 +371,8 @@ def _color_bar(figure: "Figure", grid: Grid, arrangement: Arrangement) -> None:
     )
     step = math.ceil(number / MOST_NAMES)
     places = [index + 0.5 for index in range(0, number, step)]
-    shown = labels.shown_together(arrangement.values)
-    names = {place: pictures.printable(shown[int(place)], 12) for place in places}
+    shown = labels.short_values(arrangement.values)
+    names = {place: pictures.printable(shown[int(place)], 11) for place in places}
     axis.set_xticks([])
     axis.yaxis.tick_right()
     axis.tick_params(length=0)

@@ -56,13 +56,15 @@ class Record(NamedTuple):
     texts: list[dict[str, Any]]
 
 
-def read(workdir: Path) -> Record:
-    """Reads the log files of a workdir, finished or not.
+def read(workdir: Path | Record) -> Record:
+    """Reads the log files of a workdir, finished or not; a record that was read before is returned as it is.
 
     Raises:
       ValueError: with one line, if it holds no run or a file in it is damaged.
       OSError: if a file cannot be read.
     """
+    if isinstance(workdir, Record):
+        return workdir
     workdir = Path(workdir)
     if not (workdir / "config.json").is_file():
         raise ValueError(f"{workdir} holds no run: there is no config.json in it")
