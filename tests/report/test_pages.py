@@ -193,7 +193,7 @@ def test_a_phase_diagram_with_its_table(write_sweep, make):
     (phase,) = page.numbers[0]["phases"]
     assert phase["cells"] == [[[[0], [1]], [[2], [3]]]] and phase["boundary"] == [[0, 1]]
     assert phase["states"] == [[["trained", "stuck"], ["trained", "trained"]]]
-    assert [panel["title"] for panel in phase["maps"]][:2] == ["final train loss", "final test error"]
+    assert [panel["title"] for panel in phase["maps"]][:2] == ["Final train loss", "Final test error [%]"]
     assert phase["maps"][0]["values"] == [[[0.4, 2.4], [0.4, 0.4]]]
     assert "4 runs: 3 trained, 1 stuck, 0 diverged" in page.text and "8             >=0.2" in page.text
     assert "Largest peak rate that trains: 0.1 without warmup, >=0.2 with 8 updates of warmup." in page.text

@@ -1,9 +1,11 @@
 """Names for readers: of metrics with their units and meaning, of what is compared, and of runs by what differs."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from warmup_jax import pictures
 from warmup_jax.report.metrics import FAMILIES, LABELS, Label
 
 PERCENT = "[%]"  # an axis that ends so shows 100 times the logged value
@@ -32,6 +34,7 @@ KNOBS = {
     "warmup_fraction": "warmup fraction",
     "warmup_examples": "warmup examples",
 }
+UNITS = {"warmup_steps": "updates"}
 # Keys that do not change what is trained.
 SILENT = {"sweep", "diagnostics", "decoding", "log_every", "eval_every", "eval_batch_size", "checkpoint_every"}
 SILENT |= {"runs_at_once", "chunk_steps", "stop_when_diverged"}
@@ -49,6 +52,7 @@ NAMED_BY = {
 # (dict, key) of what a headline shows and a sweep may change; None: the config itself.
 SHOWN = ((None, "optimizer"), (None, "batch_size"), ("optimizer_args", "momentum"))
 SHOWN += tuple(("model", key) for key in ("norm", "depth", "width", "encoder_depth", "decoder_depth"))
+LONG = 8  # characters of a tick of a map or a color bar
 MOST_NAMES = 4  # alternatives that a headline lists; more are counted
 
 
@@ -65,7 +69,7 @@ def label(metric: str) -> Label:
       >>> label("diag/grad_norm/decoder_0").title
       'Gradient norm: decoder_0'
       >>> label("diag/my_new_one")
-      Label(title='My new one', axis='my new one', sentence='', log=False)
+      Label(title='My new one', axis='my new one', sentence='', log=True)
     """
     if metric in LABELS:
         return LABELS[metric]
@@ -76,7 +80,7 @@ def label(metric: str) -> Label:
         found = found or FAMILIES.get(name) or _eigenvalue(name)
     if found is None:
         words = (name or metric).replace("_", " ").strip() or metric
-        found = Label(words[:1].upper() + words[1:], words, "")
+        found = Label(words[:1].upper() + words[1:], words, "", log=True)
     return found._replace(title=f"{found.title}: {layer}") if layer else found
 
 
@@ -99,6 +103,15 @@ def _eigenvalue(name: str) -> Label | None:
         f"Number {found[1]} of the Hessian's eigenvalues, the largest first; number 1 is the sharpness.",
         log=True,
     )
+
+
+def short_values(values: Sequence[Any]) -> list[str]:
+    """Returns the values of a knob as texts for ticks: numbers that are long get two digits."""
+    texts = shown_together(values)
+    if max(map(len, texts), default=0) <= LONG:
+        return texts
+    pairs = zip(values, texts, strict=True)
+    return [pictures.number_text(value, 2) if isinstance(value, float) else text for value, text in pairs]
 
 
 def headline(*configs: Mapping[str, Any]) -> str:
@@ -204,15 +217,35 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 def _change(name: str, value: Any) -> str:
     if name in ("warmup_steps", "warmup_epochs", "warmup_fraction", "warmup_examples") and value == 0:
         return "no warmup"
+    return f"{knob(name)} {shown(value)}"
+
+
+def knob(name: str) -> str:
+    """Returns the name of a knob for readers: "peak rate" for `peak_lr`."""
+    return KNOBS.get(name, name.replace("_", " "))
+
+
+def shown(value: Any) -> str:
+    """Returns the value of a knob as text."""
     if isinstance(value, (list, tuple)):
-        shown = f"({', '.join(map(_shown, value))})"
-    else:
-        shown = _shown(value)
-    return f"{KNOBS.get(name, name.replace('_', ' '))} {shown}"
+        return f"({', '.join(map(shown, value))})"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "unset" if value is None else str(value)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def shown_together(values: Sequence[Any]) -> list[str]:
+    """Returns the values of a knob as texts; powers of 2 down to 1/8 or less, as for rates, as fractions.
+
+    Examples:
+      >>> shown_together([1 / 64, 0.5, 2.0]), shown_together([0.5, 0.9])
+      (['1/64', '1/2', '2'], ['0.5', '0.9'])
+    """
+    numbers = [value for value in values if isinstance(value, float) and 2**-12 <= value < 2**12]
+    powers = len(numbers) == len(values) and all(math.frexp(value)[0] == 0.5 for value in numbers)
+    if not powers or min(numbers, default=1.0) > 1 / 8:
+        return [shown(value) for value in values]
+    return [f"1/{1 / value:g}" if value < 1 else f"{value:g}" for value in values]
 
 
 def _alternatives(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -232,7 +265,18 @@ def _alternatives(config: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 def _either(names: Iterable[str], what: str) -> str:
     """Joins the different ones of some names; counts them if they are many."""
     different = [name for name in dict.fromkeys(names) if name]
-    return " / ".join(different) if len(different) <= MOST_NAMES else f"{len(different)} {what}"
+    if len(different) > MOST_NAMES:
+        return f"{len(different)} {what}"
+    words = [name.split() for name in different]
+    first = last = 0  # words that all begin, and end, with
+    if len(different) > 1:
+        shortest = min(map(len, words)) - 1  # at least one word of each is left between them
+        same = [len(set(column)) == 1 for column in zip(*words)]
+        first = min([*same, False].index(False), shortest)
+        same = [len(set(column)) == 1 for column in zip(*map(reversed, words))]
+        last = min([*same, False].index(False), shortest - first)
+    middle = " / ".join(" ".join(each[first : len(each) - last]) for each in words)
+    return _joined(*words[0][:first], middle, *words[0][len(words[0]) - last :]) if words else ""
 
 
 def _model(config: Mapping[str, Any]) -> str:
@@ -284,7 +328,7 @@ def _seeds(config: Mapping[str, Any]) -> list[int]:
 
 def _with(before: str, value: Any, after: str = "") -> str:
     """Returns "before value after", nothing where the value is None."""
-    return "" if value is None else _joined(before, f"{value:,}" if type(value) is int else _shown(value), after)
+    return "" if value is None else _joined(before, f"{value:,}" if type(value) is int else shown(value), after)
 
 
 def _joined(*words: str) -> str:

@@ -36,8 +36,8 @@ def robust_limits(values: Sequence[np.ndarray], others: Sequence[np.ndarray] = (
     Args:
       values: of the curves that decide, any shapes; what is not finite is ignored.
       others: of curves that do not decide, such as those of diverged runs; they decide if `values` have none.
-      log: True for a logarithmic axis, if most values are positive, False for a linear one; None: logarithmic if
-        all finite values are positive and those shown span more than 1.3 decades.
+      log: True for a logarithmic axis, if 95 % of the values are positive, False for a linear one; None: logarithmic
+        if those shown also span more than 1.3 decades.
 
     Returns:
       The `Limits`, with a margin; 0 to 1 if nothing is finite.
@@ -57,7 +57,7 @@ def robust_limits(values: Sequence[np.ndarray], others: Sequence[np.ndarray] = (
         positive = bulk[bulk > 0]
         if positive.size >= (1 - TAIL) * bulk.size and positive.size:
             low, high = _range(np.log10(positive), np.log10(every[(every > 0) & np.isfinite(every)]))
-            if log or high - low > DECADES and (bulk > 0).all():
+            if log or high - low > DECADES:
                 return _limits(low, high, every, True)
     low, high = _range(bulk, every[np.isfinite(every)])
     return _limits(low, high, every, False)
@@ -79,8 +79,8 @@ def _range(bulk: np.ndarray, every: np.ndarray) -> tuple[float, float]:
 def _limits(low: float, high: float, every: np.ndarray, log: bool) -> Limits:
     width = high - low
     if width <= 1e-9 * max(abs(low), abs(high), 1e-300):  # a constant, which stands in the middle
-        width = 2 * (0.5 if log else max(abs(high), 1e-300) if high else 1.0)
-        low, high = low - 0.25 * width, high + 0.25 * width
+        width = 1.0 if log or not high else max(abs(high), 1e-300)
+        low, high = (low - 0.5 * width, high + 0.5 * width) if log or high else (0.0, 1.0)
     shown = [low - MARGIN * width, high + MARGIN * width]
     if log:
         shown = [10.0 ** min(max(each, -300.0), 300.0) for each in shown]

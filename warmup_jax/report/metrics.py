@@ -9,7 +9,7 @@ class Label(NamedTuple):
     title: of a panel, as "Gradient norm".
     axis: quantity and unit for its axis, as "loss [nats]"; a quantity without a unit stands alone.
     sentence: one sentence on what is measured and how to read it.
-    log: True if its values usually span decades.
+    log: True if a logarithmic axis suits it once its values span decades.
     """
 
     title: str
@@ -24,18 +24,19 @@ LABELS = {
     "opt/grad_norm": Label(
         "Gradient norm", "norm", "Length of the gradient of the batch before it is clipped.", log=True
     ),
-    "train/loss": Label("Train loss", "loss", "Loss of each training batch before its update."),
-    "train/accuracy": Label(
-        "Train accuracy", "accuracy [%]", "Share of each training batch that is predicted right before its update."
-    ),
+    "train/loss": Label("Train loss", "loss", "Loss of each training batch before its update.", log=True),
+    "train/accuracy": Label("Train accuracy", "accuracy [%]", "Share of correct predictions, each training batch."),
     "train/tokens": Label("Tokens of a batch", "tokens", "Number of labels in a training batch, without padding."),
     "train/diverged_at": Label(
         "Divergence", "update", "First update at which the loss or the gradient of a run was not finite."
     ),
-    "eval/loss": Label("Test loss", "loss", "Loss over the whole test split."),
-    "eval/accuracy": Label("Test accuracy", "accuracy [%]", "Share of the whole test split that is predicted right."),
+    "eval/loss": Label("Test loss", "loss", "Loss over the whole test split.", log=True),
+    "eval/accuracy": Label("Test accuracy", "accuracy [%]", "Share of correct predictions, whole test split."),
     "eval/perplexity": Label(
-        "Test perplexity", "perplexity", "Exponential of the test loss: the number of tokens it is like guessing among."
+        "Test perplexity",
+        "perplexity",
+        "Exponential of the test loss: the number of tokens it is like guessing among.",
+        log=True,
     ),
     "eval/bleu": Label("Test BLEU", "BLEU", "BLEU of the decoded test set against its references, 0 to 100."),
     "eval/exact_match": Label(
@@ -147,25 +148,33 @@ FAMILIES = {
     "relative_update": Label(
         "Relative update",
         "|update| / |weights|",
-        "Share of its length by which each update changes the weights.",
+        "Length of each update over the length of the weights.",
         log=True,
     ),
     "angle": Label("Angle of the update", "angle [rad]", "Angle by which each update turns the weights.", log=True),
     "distance_init": Label(
-        "Distance from the initial weights", "distance", "How far the weights have moved since initialisation."
+        "Distance from the initial weights",
+        "distance",
+        "How far the weights have moved since initialisation.",
+        log=True,
     ),
     "distance_warmup": Label(
-        "Distance from the end of the warmup", "distance", "How far the weights have moved since the warmup ended."
+        "Distance from the end of the warmup",
+        "distance",
+        "How far the weights have moved since the warmup ended.",
+        log=True,
     ),
     "relative_distance_init": Label(
         "Relative distance from the initial weights",
         "distance / |initial weights|",
         "How far the weights have moved since initialisation, over their length then.",
+        log=True,
     ),
     "relative_distance_warmup": Label(
         "Relative distance from the end of the warmup",
         "distance / |weights then|",
         "How far the weights have moved since the warmup ended, over their length then.",
+        log=True,
     ),
     "cka_init": Label(
         "Similarity to the initial representation",

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from warmup_jax.report import labels, phase_data
+from warmup_jax.report import groups, labels, panels, phase_data
 from warmup_jax.report.experiments import Experiment, Group, Run, best_first
-from warmup_jax.report.limits import robust_limits
 from warmup_jax.report.phase_analysis import Sweep
 from warmup_jax.report.phase_data import LARGEST, number, word
 from warmup_jax.report.run_record import Record
@@ -62,7 +61,7 @@ def pack(experiments: Sequence[Experiment], sweeps: Sequence[Sequence[Sweep | No
 
 
 def _numbers(experiment: Experiment) -> dict[str, dict[int, Curve]]:
-    """Returns the curves of every metric by run, in the unit of its label: {metric: {run: (steps, values)}}."""
+    """Returns the curves of every metric by run: {metric: {run: (steps, values)}}."""
     found: dict[str, dict[int, Curve]] = {}
     for index, run in enumerate(experiment.runs):
         diverged = run.run["diverged_at"]
@@ -71,7 +70,7 @@ def _numbers(experiment: Experiment) -> dict[str, dict[int, Curve]]:
             if metric not in LEFT_OUT:
                 order = np.argsort(steps, kind="stable")
                 order = order[steps[order] <= last]
-                found.setdefault(metric, {})[index] = (steps[order], _unit(metric, values[order]))
+                found.setdefault(metric, {})[index] = (steps[order], values[order])
     order = {metric: place for place, metric in enumerate(FIRST)}
     return {metric: found[metric] for metric in sorted(found, key=lambda metric: (order.get(metric, 9), metric))}
 
@@ -92,7 +91,6 @@ def _experiment(
 ) -> dict[str, Any]:
     table = _Steps()
     shown = {metric: of for metric, of in numbers.items() if layers or not _layer(metric)}
-    panels = [_panel(experiment, metric, of_runs, points, table) for metric, of_runs in shown.items()]
     return {
         "runs": [_run(run) for run in experiment.runs],
         "groups": [
@@ -102,7 +100,7 @@ def _experiment(
         "axes": _axes(experiment.groups),
         "best": [experiment.groups.index(group) for group in best_first(experiment)[:MOST_SHOWN]],
         "on": _first_shown(experiment, sweeps),
-        "panels": panels,
+        "panels": [_panel(experiment, metric, of_runs, points, table) for metric, of_runs in shown.items()],
         "steps": table.lists,
         "epoch": _epoch(experiment),
         "phases": [
@@ -143,31 +141,31 @@ def _epoch(experiment: Experiment) -> int | None:
     return int(rows) if rows.isdigit() and 0 < int(rows[:16]) else None
 
 
-def _axes(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _axes(many: Sequence[Group]) -> list[dict[str, Any]]:
     """Returns the settings in which groups differ, with their values in order."""
-    names = dict.fromkeys(name for group in groups for name in group.settings)
+    names = dict.fromkeys(name for group in many for name in group.settings)
     found = []
     for name in names:
-        values = {word(value): value for group in groups if (value := group.settings.get(name)) is not None}
-        if 1 < len(values) < len(groups):
-            found.append({"name": labels.KNOBS.get(name, name.replace("_", " ")), "key": name, "values": list(values)})
+        values = {word(value): value for group in many if (value := group.settings.get(name)) is not None}
+        if 1 < len(values) < len(many):
+            found.append({"name": labels.knob(name), "key": name, "values": list(values)})
     return found
 
 
 def _first_shown(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> list[int]:
     """Returns the groups that are switched on at first: all of few; of a sweep, those of its most telling rate."""
-    groups = experiment.groups
-    if len(groups) <= 2 * MOST_SHOWN:
-        return list(range(len(groups)))
+    many = experiment.groups
+    if len(many) <= 2 * MOST_SHOWN:
+        return list(range(len(many)))
     by_rate: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
+    for index, group in enumerate(many):
         by_rate.setdefault(word(group.settings.get("peak_lr")), []).append(index)
 
     def undecided(rate: str) -> float:
-        runs = [experiment.runs[run].state for index in by_rate[rate] for run in groups[index].runs]
+        runs = [experiment.runs[run].state for index in by_rate[rate] for run in many[index].runs]
         return abs(runs.count("trained") / len(runs) - 0.5)
 
-    best = [groups.index(group) for group in best_first(experiment)[:MOST_SHOWN]]
+    best = [many.index(group) for group in best_first(experiment)[:MOST_SHOWN]]
     chosen = by_rate[min(by_rate, key=undecided)] if any(sweeps) and len(by_rate) > 1 else best
     return list(chosen)[: 2 * MOST_SHOWN]
 
@@ -176,12 +174,9 @@ def _panel(
     experiment: Experiment, metric: str, of_runs: dict[int, Curve], points: int, table: "_Steps"
 ) -> dict[str, Any]:
     label = labels.label(metric)
-    failed = {index for index, run in enumerate(experiment.runs) if run.state == "diverged"}
-    limits = robust_limits(
-        [values for index, (_, values) in of_runs.items() if index not in failed],
-        [values for index, (_, values) in of_runs.items() if index in failed],
-        log=True if label.log else False if labels.scaled(metric) != 1 or metric == "opt/learning_rate" else None,
-    )
+    lines = [_line(experiment, group, metric, of_runs) for group in experiment.groups]
+    limits = panels.limits_of(lines, [metric])
+    bands = {index: groups.band(line, metric) for index, line in enumerate(lines) if len(line.members) > 1}
     return {
         "key": metric,
         "title": label.title,
@@ -190,15 +185,24 @@ def _panel(
         "family": _family(metric),
         "low": limits.low,
         "high": limits.high,
-        "log": limits.log,
+        "log": limits.log and metric != "opt/learning_rate",  # of a few runs it is read best on a linear axis
         "sparse": max(len(steps) for steps, _ in of_runs.values()) < SPARSE,
-        "runs": {str(index): _thinned([curve], points, table) for index, curve in of_runs.items()},
+        "runs": {
+            str(index): _thinned(steps, [_unit(metric, values)], points, table)
+            for index, (steps, values) in of_runs.items()
+        },
         "groups": {
-            str(index): _thinned(_spread([of_runs[run] for run in group.runs if run in of_runs]), points, table)
-            for index, group in enumerate(experiment.groups)
-            if len(group.runs) > 1 and any(run in of_runs for run in group.runs)
+            str(index): _thinned(steps, [_unit(metric, values) for values in curves], points, table)
+            for index, (steps, *curves) in bands.items()
         },
     }
+
+
+def _line(experiment: Experiment, group: Group, metric: str, of_runs: dict[int, Curve]) -> groups.Line:
+    """Returns the runs of a group that have a metric."""
+    members = [run for run in group.runs if run in of_runs]
+    diverged = [experiment.runs[run].run["diverged_at"] for run in members]
+    return groups.Line(group.label, group.settings, [{metric: of_runs[run]} for run in members], diverged)
 
 
 def families(experiment: Experiment) -> list[str]:
@@ -234,22 +238,7 @@ class _Steps:
         return self._index[key]
 
 
-def _thinned(curves: Sequence[Curve], points: int, table: _Steps) -> list[Any]:
+def _thinned(steps: np.ndarray, curves: Sequence[np.ndarray], points: int, table: _Steps) -> list[Any]:
     """Returns [index of the steps, values, ...] of curves over the same steps; the first decides which stay."""
-    steps = curves[0][0]
-    kept = thin(steps, curves[0][1], points)
-    return [table.index(steps[kept]), *(list(map(number, values[kept].tolist())) for _, values in curves)]
-
-
-def _spread(curves: Sequence[Curve]) -> list[Curve]:
-    """Returns median, lowest and highest of some curves, where more than half of them are finite."""
-    steps = np.unique(np.concatenate([steps for steps, _ in curves]))
-    values = np.full((len(curves), len(steps)), np.nan)
-    for row, (own, of_run) in zip(values, curves, strict=True):
-        row[np.searchsorted(steps, own)] = of_run
-    enough = 2 * np.isfinite(values).sum(axis=0) > len(curves)
-    found = np.full((3, len(steps)), np.nan)
-    if enough.any():
-        finite = values[:, enough]
-        found[:, enough] = np.nanmedian(finite, axis=0), np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)
-    return [(steps, each) for each in found]
+    kept = thin(steps, curves[0], points)
+    return [table.index(steps[kept]), *(list(map(number, values[kept].tolist())) for values in curves)]

@@ -9,7 +9,7 @@ from warmup_jax.report import phase_analysis, phase_plot
 from warmup_jax.report.phase_analysis import Outcome, Sweep
 
 LARGEST = 1e300  # of a value, far inside of what a script's number holds
-SHARE = "share of seeds that trained"
+SHARE = "Share of seeds that trained"
 WIDE = 30  # positive values that span more than this factor have logarithmic colors
 
 

@@ -5,18 +5,21 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax.report import phase_analysis, phase_plot, run_record, tables
+from warmup_jax import pictures
+from warmup_jax.report import labels, phase_analysis, phase_plot, run_record, tables
 from warmup_jax.report.phase_analysis import Reading, Sweep
+from warmup_jax.report.run_record import Record
 
 # Field of a `Reading` -> remark in the table.
 REMARKS = {"trains_again": "trains again above a failure", "slow_start": "stuck at first"}
 
 
-def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
+def phase_diagram(workdir: Path | Record, threshold: float | None = None) -> str | None:
     """Writes `sweep.csv` and `phase_diagram.png` of a finished sweep over `peak_lr` and `warmup_steps`.
 
     Args:
-      workdir: folder of a finished run. Axes of its sweep other than rate, length and seed become rows of maps.
+      workdir: folder of a finished run, or its record that was read before. Axes of its sweep other than rate,
+        length and seed become rows of maps.
       threshold: train loss below which a run has trained; None: as `phase_analysis.judge` derives it.
 
     Returns:
@@ -31,9 +34,9 @@ def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
     if sweep is None:
         return None
     write_csv(sweep, record.workdir / "sweep.csv")
-    figure = phase_plot.draw(sweep)
+    figure = phase_plot.draw(sweep, labels.headline(record.config))
     if figure is not None:
-        figure.savefig(record.workdir / "phase_diagram.png", dpi=phase_plot.DPI)
+        pictures.save(figure, record.workdir / "phase_diagram.png")
     return boundary_table(sweep)
 
 

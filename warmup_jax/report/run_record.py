@@ -56,8 +56,8 @@ class Record(NamedTuple):
     texts: list[dict[str, Any]]
 
 
-def read(workdir: Path, damages: list[str] | None = None) -> Record:
-    """Reads the log files of a workdir, finished or not.
+def read(workdir: Path | Record, damages: list[str] | None = None) -> Record:
+    """Reads the log files of a workdir, finished or not; a record that was read before is returned as it is.
 
     Args:
       workdir: folder of the run.
@@ -68,6 +68,8 @@ def read(workdir: Path, damages: list[str] | None = None) -> Record:
       ValueError: with one line, if it holds no run or a file in it is damaged.
       OSError: if a file cannot be read.
     """
+    if isinstance(workdir, Record):
+        return workdir
     workdir = Path(workdir)
     if not (workdir / "config.json").is_file():
         raise ValueError(f"{workdir} holds no run: there is no config.json in it")

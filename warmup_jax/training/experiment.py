@@ -81,10 +81,11 @@ def run(
         if shutdown.requested:
             done = "all runs are trained; repeat the command for the table and the pictures"
             raise Interrupted(f"stopped by {shutdown.requested}; {done}")
-    report.curves(workdir)
-    report.diagnostics(workdir)
+    record = report.read(workdir)
+    report.curves(record)
+    report.diagnostics(record)
     print(report.table(summary))
-    if (largest_rates := report.phase_diagram(workdir)) is not None:
+    if (largest_rates := report.phase_diagram(record)) is not None:
         print(largest_rates)
     return summary
 
