@@ -2,10 +2,11 @@
 
 import json
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from warmup_jax.report import labels, phase_analysis
 from warmup_jax.report.phase_analysis import Judgement
@@ -113,11 +114,12 @@ def score(experiment: Experiment, group: Group, metric: str) -> Score:
     """Returns the final value of a metric over the seeds of a group, in the unit of its label."""
     runs = [experiment.runs[index] for index in group.runs]
     alive = [run for run in runs if run.state != "diverged"] or runs
-    values = [labels.scaled(metric) * value for run in alive if math.isfinite(value := final(run, metric))]
+    values = [value for run in alive if math.isfinite(value := labels.scaled(metric) * final(run, metric))]
     if not values:
         return Score(math.nan, math.nan)
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return Score(statistics.fmean(values), deviation)
+    with np.errstate(all="ignore"):  # of values near the end of what a float holds
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+        return Score(float(np.mean(values)), deviation)
 
 
 def final(run: Run, metric: str) -> float:

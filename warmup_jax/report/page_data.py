@@ -27,6 +27,7 @@ MOST_BYTES = 3_400_000  # of the packed numbers; with the script of the plots a 
 Curve = tuple[np.ndarray, np.ndarray]
 
 
+@np.errstate(all="ignore")  # of values near the end of what a float holds
 def pack(experiments: Sequence[Experiment], sweeps: Sequence[Sequence[Sweep | None]]) -> tuple[str, str]:
     """Packs what the script of a page draws as base64 of gzipped JSON, in as many points as there is room for.
 
@@ -77,9 +78,7 @@ def _numbers(experiment: Experiment) -> dict[str, dict[int, Curve]]:
 
 def _unit(metric: str, values: np.ndarray) -> np.ndarray:
     """Returns values in the unit of the metric's label, with nan for what is not finite."""
-    with np.errstate(over="ignore"):
-        values = np.clip(values * labels.scaled(metric), -LARGEST, LARGEST, where=np.isfinite(values), out=values * 1.0)
-    return np.where(np.isfinite(values), values, np.nan)
+    return np.where(np.isfinite(values), np.clip(values * labels.scaled(metric), -LARGEST, LARGEST), np.nan)
 
 
 def _experiment(

@@ -64,13 +64,15 @@ function runTrace(experiment, view, panel, item, run) {
   };
 }
 
-// Returns the band from the lowest to the highest seed of a group, and the line of their median.
+// Returns the band from the lowest to the highest seed of a group, and the line of their median. Seeds that diverged
+// are in it only if all did.
 function spreadTraces(experiment, view, panel, item, logY) {
   const [list, middle, low, high] = panel.groups[item.id];
   const steps = experiment.steps[list];
   const x = steps.map((step) => xOf(experiment, item.runs[0], step, view.x));
   const kept = steps.map((_, index) => index).filter((index) => low[index] !== null && !(logY && low[index] <= 0));
   const back = [...kept].reverse();
+  const finite = item.runs.filter((run) => experiment.runs[run].diverged === null).length;
   return [
     {
       x: [...kept, ...back].map((index) => x[index]),
@@ -85,7 +87,7 @@ function spreadTraces(experiment, view, panel, item, logY) {
       meta: { id: item.id, kind: "median" },
       hovertemplate:
         `<b>%{y:.4~g}</b> at update %{customdata[0]}<br>${plain(item.label)}<br>` +
-        `median of ${item.runs.length} seeds, %{customdata[1]:.4~g} to %{customdata[2]:.4~g}<extra></extra>`,
+        `median of ${finite || item.runs.length} seeds, %{customdata[1]:.4~g} to %{customdata[2]:.4~g}<extra></extra>`,
     },
   ];
 }
