@@ -9,7 +9,7 @@ from commands import ROOT, python
 PACKAGE = ROOT / "warmup_jax"
 # The packages by level, from the lowest. An import goes to the same package or to a lower level.
 LEVELS = (
-    ("registry", "numerics", "losses", "places", "streams"),
+    ("registry", "numerics", "losses", "pictures", "places", "streams"),
     ("runtime", "schedules", "models", "data", "diagnostics", "workdir", "config_files"),
     ("transforms",),
     ("optimizers",),
@@ -19,7 +19,7 @@ LEVELS = (
     ("cli",),
 )
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-READS_FILES_ONLY = {"report": ("workdir", "config_files", "places", "registry", "streams")}
+READS_FILES_ONLY = {"report": ("workdir", "config_files", "pictures", "places", "registry", "streams")}
 
 
 def imports(path):

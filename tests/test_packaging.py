@@ -2,10 +2,12 @@
 
 import re
 import tomllib
+from pathlib import PurePath
 
 from commands import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def requirements(lines):
@@ -19,6 +21,16 @@ def test_the_extras_are_the_requirements():
     assert "warmup_jax[train]" in extras["test"] and "warmup_jax[test]" in extras["dev"]
     everything = {*PROJECT["dependencies"], *extras["train"], *extras["test"]} - {"warmup_jax[train]"}
     assert requirements((ROOT / "requirements.txt").read_text().splitlines()) == everything
+
+
+def test_every_file_of_the_package_is_installed():
+    package = ROOT / "warmup_jax"
+    files = [
+        path.relative_to(package) for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
+    others = [path for path in files if path.suffix not in (".py", ".md")]
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["warmup_jax"]
+    assert others and [path for path in others if not any(PurePath(path).match(each) for each in patterns)] == []
 
 
 def test_colab_has_what_is_required():

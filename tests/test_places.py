@@ -187,7 +187,7 @@ def test_every_program_takes_a_tilde_after_an_equals_sign(monkeypatch, tmp_path,
     from warmup_jax.report import __main__ as report_program
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(report_program.pages, "page", lambda workdirs, threshold: f"page of {workdirs[0].name}")
+    monkeypatch.setattr(report_program.pages, "page", lambda workdirs, *_: f"page of {workdirs[0].name}")
     assert report_program.main(["runs/a", "--out=~/r.html"]) == 0
     assert (tmp_path / "r.html").read_text() == "page of a"
     assert report_program.main(["gs://b/a"]) == 2

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from warmup_jax.report import pages, phase_plot, plots
+from warmup_jax import pictures
 from warmup_jax.workdir import logs
 
 SUMMARY = {
@@ -24,8 +24,7 @@ ACCURACY = {"trained": 0.9, "stuck": 0.25, "diverged": 0.0}
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch):
-    for module in (phase_plot, pages, plots):
-        monkeypatch.setattr(module, "DPI", 20)
+    monkeypatch.setattr(pictures, "DPI", 20)
 
 
 @pytest.fixture

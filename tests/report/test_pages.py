@@ -1,7 +1,10 @@
 """The HTML report: what is in it, that nothing gets out of its place, and what is refused."""
 
 import base64
+import gzip
+import hashlib
 import json
+import math
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from warmup_jax.report import page_data
 from warmup_jax.report.__main__ import main
 
 ROOT = Path(__file__).parent.parent.parent
 RUNS = [({"warmup_steps": 0}, "diverged"), ({"warmup_steps": 50}, "trained")]
+WARMUPS = (("sgd", "no warmup"), ("sgd", "warmup 50"), ("adam", "warmup 50"))
+DATA = ("plotly", "numbers")
+BEGUN = ((0.1, 0), (0.2, 0), (0.1, 8))
 SUMMARY = {
     "data": {},
     "uninformed_loss": None,
@@ -21,26 +28,30 @@ SUMMARY = {
     "peak_memory_bytes": 2**29,
     "bleu_signature": None,
 }
-TAGS = set("html head meta title style body h1 h2 h3 p div table thead tbody tr th td pre img details summary".split())
-HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"' &amp; \ud800"
+TAGS = set("html head meta title style body nav main h1 h2 h3 h4 p ul li a div table thead tbody tr th td pre".split())
+TAGS |= set("details summary noscript script".split())
+ATTRIBUTES = set("lang charset http-equiv content name class id href type hidden open".split())
+ATTRIBUTES |= {"data-experiment", "data-family", "data-record"}
+HOSTILE = "</pre></td><script>alert(1)</script><img src=x onerror=alert(2)>\"' &amp; $title \ud800"
 
 
 class Page(HTMLParser):
-    """Tags that are open, and the text, pictures and tables of a page."""
+    """Tags that are open, and the text, scripts and tables of a page."""
 
-    def __init__(self, text):
+    def __init__(self, source):
         super().__init__()
-        self.open, self.tags, self.texts, self.pictures, self.tables = [], [], [], [], []
-        self.feed(text)
+        self.open, self.tags, self.texts, self.scripts, self.tables, self.links = [], [], [], {}, [], []
+        self.source = source
+        self.feed(source)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img"):
+        if tag != "meta":
             self.open.append(tag)
-        if tag == "img":
-            self.pictures.append(dict(attributes))
+        if tag == "script":
+            self.scripts[dict(attributes).get("id", "")] = ""
         if tag == "table":
             self.tables.append([])
         if tag == "tr":
@@ -52,6 +63,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[list(self.scripts)[-1]] += data
+            return
         self.texts.append(data)
         if self.open and self.open[-1] in ("td", "th"):
             self.tables[-1][-1][-1] += data
@@ -60,26 +74,48 @@ class Page(HTMLParser):
     def text(self):
         return "".join(self.texts)
 
+    @property
+    def numbers(self):
+        """What the script of the page draws: a dict for each experiment."""
+        return json.loads(unpacked(self.scripts["numbers"]))
+
+    def table(self, *titles):
+        """The rows below the first table with these titles."""
+        return next(rows[1:] for rows in self.tables if rows[0][: len(titles)] == list(titles))
+
+
+def unpacked(text):
+    return gzip.decompress(base64.b64decode(text, validate=True)).decode()
+
 
 @pytest.fixture
 def make(tmp_path):
     """Runs the command on workdirs; returns the page it wrote."""
 
-    def make_page(*arguments):
+    def make_page(*arguments, status=0):
         out = tmp_path / "page.html"
-        assert main([*map(str, arguments), f"--out={out}"]) == 0
+        assert main([*map(str, arguments), f"--out={out}"]) == status
         return Page(out.read_text(encoding="utf-8"))
 
     return make_page
 
 
 def assert_harmless(page):
+    """Nothing but the two scripts of the page can run, and nothing can be fetched."""
     assert {tag for tag, _ in page.tags} <= TAGS
-    for _, attributes in page.tags:
-        assert set(attributes) <= {"lang", "charset", "http-equiv", "content", "name", "class", "src", "alt"}
-        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
-    for picture in page.pictures:
-        assert base64.b64decode(picture["src"].partition(",")[2]).startswith(b"\x89PNG")
+    for tag, attributes in page.tags:
+        assert set(attributes) <= ATTRIBUTES
+        assert attributes.get("href", "#").startswith("#")
+        assert tag != "script" or attributes in ({}, *({"type": "text/plain", "id": name} for name in DATA))
+    assert set(page.scripts) == {"", *DATA}
+    policy = next(attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes)
+    hashes = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in (page.scripts[""], unpacked(page.scripts["plotly"]))
+    }
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'" and set(rules["script-src"].split()) == hashes
+    assert set(rules) == {"default-src", "img-src", "style-src", "script-src"} and rules["img-src"] == "data: blob:"
 
 
 def write_texts(workdir, *lines):
@@ -87,7 +123,7 @@ def write_texts(workdir, *lines):
 
 
 def test_everything_about_one_run(write, make):
-    workdir = write(RUNS, more=lambda run, _: {1: {"diag/ratio": 1.0, "diag/norm/head": 2.0}})
+    workdir = write(RUNS, more=lambda run, _: {1: {"diag/sharpness": 1.0, "diag/grad_norm/head": 2.0}})
     write_texts(
         workdir,
         *(
@@ -98,51 +134,107 @@ def test_everything_about_one_run(write, make):
     )
     page = make(workdir)
     assert_harmless(page)
-    table, texts = page.tables
-    assert [row[1] for row in table] == ["", "warmup_steps=0", "warmup_steps=50"] and table[1][-1] == "at 11"
-    assert texts == [["step", "run", "written"], ["20", "0", "said 20 0"], ["20", "1", "said 20 1"]]
-    assert [picture["alt"] for picture in page.pictures] == ["curves", "diagnostics", "norm"]
+    assert page.table("", "trained") == [
+        ["warmup 50", "trained", "90", "0.5", "0.4"],
+        ["no warmup", "diverged", "0", "", ""],
+    ]
+    runs = page.table("run", "")
+    assert [row[1] for row in runs] == ["warmup_steps=0", "warmup_steps=50"] and runs[0][-2:] == ["at 11", "diverged"]
+    assert page.table("step", "run", "written") == [["20", "0", "said 20 0"], ["20", "1", "said 20 1"]]
+    (numbers,) = page.numbers
+    assert {panel["key"]: panel["family"] for panel in numbers["panels"]} == {
+        "train/loss": "curves",
+        "opt/learning_rate": "curves",
+        "eval/loss": "curves",
+        "eval/accuracy": "curves",
+        "diag/sharpness": "diagnostics",
+        "diag/grad_norm/head": "grad_norm",
+    }
+    shown = [attributes["data-family"] for _, attributes in page.tags if attributes.get("class") == "curves"]
+    assert shown == ["curves", "diagnostics", "grad_norm"]
     assert "61 s in all" in page.text and '"seed": 7' in page.text and '"python": "3.11"' in page.text
-    assert "unfinished" not in page.text and "All runs" not in page.text
+    assert "2 runs: 1 trained, 1 diverged. Test accuracy: 90 % with warmup 50, 0 % with no warmup." in page.text
+    assert "unfinished" not in page.text and "python -m warmup_jax.report" in page.text
+
+
+def test_curves_hold_what_was_logged_until_a_run_diverged(write, make):
+    page = make(write(RUNS, more=lambda run, _: {10: {"train/loss": [1e30, 1.5][run]}, 15: {"train/loss": 5.0}}))
+    (numbers,) = page.numbers
+    loss, rate, *_ = numbers["panels"]
+    curves = [(numbers["steps"][steps], values) for steps, values in loss["runs"].values()]
+    assert curves == [([1, 10], [2.5, 1e30]), ([1, 10, 15, 20], [2.5, 1.5, 5.0, 0.4])]
+    assert numbers["runs"][0]["diverged"] == 11 and loss["high"] < 10, "the axis does not follow the diverging loss"
+    assert rate["title"] == "Learning rate" and rate["runs"]["1"][1] == [0.025, 0.25, 0.5] and rate["log"] is False
+
+
+def test_seeds_are_one_group_with_median_and_extent(write, make):
+    runs = [({"warmup_steps": 4, "seed": seed}, "trained") for seed in range(3)]
+    (numbers,) = make(write(runs, more=lambda run, _: {20: {"train/loss": [0.1, 0.5, 0.3][run]}})).numbers
+    (group,) = numbers["groups"]
+    assert group["runs"] == [0, 1, 2] and numbers["on"] == [0]
+    steps, middle, low, high = numbers["panels"][0]["groups"]["0"]
+    assert numbers["steps"][steps] == [1, 10, 20]
+    assert (middle, low, high) == ([2.5, 1.0, 0.3], [2.5, 1.0, 0.1], [2.5, 1.0, 0.5])
+
+
+def test_the_best_settings_come_first_with_mean_and_deviation(write, make):
+    rates = {0.1: (0.7, 0.8, 0.9), 0.2: (0.9, 0.9, 0.9), 0.4: (0.95, 0.95, 0.95)}
+    states = {0.1: ("trained",) * 3, 0.2: ("trained",) * 3, 0.4: ("trained", "trained", "diverged")}
+    runs = [({"lr": rate, "seed": seed}, states[rate][seed]) for rate in rates for seed in range(3)]
+    page = make(write(runs, more=lambda run, of: {20: {"eval/bleu": 100 * rates[of["lr"]][of["seed"]]}}))
+    found = [row[:3] for row in page.table("", "trained", "Test BLEU")]
+    assert found == [["lr 0.2", "3 of 3", "90 ± 0"], ["lr 0.1", "3 of 3", "80 ± 10"], ["lr 0.4", "2 of 3", "95 ± 0"]]
 
 
 def test_a_phase_diagram_with_its_table(write_sweep, make):
     workdir = write_sweep((0.1, 0.2), {(0, 0): "ts", (8, 0): "tt"})
     before = sorted(workdir.iterdir())
     page = make(workdir)
-    assert [picture["alt"] for picture in page.pictures] == ["curves", "phase diagram"]
+    (phase,) = page.numbers[0]["phases"]
+    assert phase["cells"] == [[[[0], [1]], [[2], [3]]]] and phase["boundary"] == [[0, 1]]
+    assert phase["states"] == [[["trained", "stuck"], ["trained", "trained"]]]
+    assert [panel["title"] for panel in phase["maps"]][:2] == ["Final train loss", "Final test error [%]"]
+    assert phase["maps"][0]["values"] == [[[0.4, 2.4], [0.4, 0.4]]]
     assert "4 runs: 3 trained, 1 stuck, 0 diverged" in page.text and "8             >=0.2" in page.text
+    assert "Largest peak rate that trains: 0.1 without warmup, >=0.2 with 8 updates of warmup." in page.text
     assert "4 runs: 4 trained" in make(workdir, "--threshold=2.45").text
     assert sorted(workdir.iterdir()) == before, "a report writes nothing into a workdir"
 
 
-def test_several_workdirs_come_together_first(write, make):
-    one, two = write(RUNS, "one"), write(RUNS[1:], "two")
+def test_workdirs_of_one_model_and_data_share_a_section(write, make):
+    one, two = (
+        write(runs, name, config={"optimizer": optimizer})
+        for runs, name, optimizer in ((RUNS, "one", "sgd"), (RUNS[1:], "two", "adam"))
+    )
     page = make(one, two)
     assert_harmless(page)
-    joint, *alone = page.tables
-    assert [(row[0], row[2]) for row in joint] == [
-        ("workdir", ""),
-        (str(one), "warmup_steps=0"),
-        (str(one), "warmup_steps=50"),
-        (str(two), "warmup_steps=50"),
-    ]
-    assert [len(table) for table in alone] == [3, 2]
-    assert [picture["alt"] for picture in page.pictures] == ["curves of all runs", "curves", "curves"]
-    assert [text for text in page.texts if text in ("All runs", str(one), str(two))] == [
-        "All runs",
-        *[str(one)] * 2,
-        str(two),
-        str(one),
-        str(two),
-    ]
+    (numbers,) = page.numbers
+    labels = [group["label"] for group in numbers["groups"]]
+    assert labels == [f"optimizer {name}, {warmup}" for name, warmup in WARMUPS] and len(numbers["runs"]) == 3
+    assert [row[-1] for row in page.table("run", "")] == [str(one), str(one), str(two)]
+    assert page.table("differs", str(one), str(two)) == [["optimizer", "sgd", "adam"]]
+
+
+def test_equal_runs_of_two_workdirs_stay_apart(write, make):
+    (numbers,) = make(write(RUNS[1:], "one"), write(RUNS[1:], "two")).numbers
+    assert [group["runs"] for group in numbers["groups"]] == [[0], [1]]
+    assert numbers["groups"][0]["label"] != numbers["groups"][1]["label"]
+
+
+def test_other_models_data_or_losses_have_their_own_section(write, make):
+    configs = ({"model": {"name": "fcn"}}, {"dataset": {"name": "digits"}}, {"loss": "mse"})
+    page = make(*(write(RUNS, str(number), config=config) for number, config in enumerate(configs)))
+    assert_harmless(page)
+    assert [len(numbers["runs"]) for numbers in page.numbers] == [2, 2, 2]
+    assert page.text.count("3 experiments") == 2, "the title of the window and of the page"
+    assert [row[1:3] for row in page.table("experiment")] == [["2", "1 trained, 1 diverged"]] * 3
 
 
 def test_hostile_text_stays_text(write, make):
     workdir = write(
-        [({"name": HOSTILE}, "trained")],
+        [({"word": HOSTILE}, "trained"), ({"word": "b"}, "trained")],
         "<b>run",
-        config={HOSTILE: HOSTILE},
+        config={HOSTILE: HOSTILE, "model": {"name": HOSTILE}, "sweep": {HOSTILE: [HOSTILE]}},
         bleu_signature=HOSTILE,
         more=lambda *_: {1: {f'diag/x" onerror="alert(3)/{HOSTILE}': 1.0}},
     )
@@ -151,28 +243,64 @@ def test_hostile_text_stays_text(write, make):
     page = make(workdir)
     assert_harmless(page)
     shown = HOSTILE.replace("\ud800", "?")
-    assert page.tables[0][1][1] == f"name={shown}" and page.tables[1] == [["step", "run", shown], ["20", "0", shown]]
-    assert f"BLEU: {shown}" in page.text and page.pictures[1]["alt"] == 'x" onerror="alert(3)'
+    assert page.table("run", "")[0][1] == f"word={shown}" and page.table("step", "run") == [["20", "0", shown]]
+    assert f"BLEU: {shown}" in page.text and page.numbers[0]["panels"][-1]["family"] == 'x" onerror="alert(3)'
     assert page.text.count("alert(1)") >= 6
+    assert page.numbers[0]["groups"][0]["label"] == f"word {HOSTILE}"
 
 
 def test_an_unfinished_run_is_reported_as_such(write, make):
-    workdir = write(RUNS, summary=None)
+    workdir = write(RUNS, summary=None, config={"num_steps": 100})
     with open(workdir / "metrics.jsonl", "a") as file:
         file.write('{"step": 21, "run": 0, "tra')  # still being written, or killed in the act
     (workdir / "environment.json").unlink()
     page = make(workdir)
-    assert "This run is unfinished" in page.text and [row[0] for row in page.tables[0]] == ["run", "0", "1"]
+    assert "this run is unfinished" in page.text and "2 runs, up to update 20 of 100." in page.text
+    assert [row[0] for row in page.table("run")] == ["0", "1"] and len(page.numbers[0]["groups"]) == 2
     (workdir / "metrics.jsonl").unlink()
     page = make(workdir)
-    assert "This run is unfinished" in page.text and not page.tables and not page.pictures
+    assert "this run is unfinished" in page.text and "No run has logged anything yet." in page.text
+    assert page.numbers[0]["panels"] == []
+
+
+def test_a_phase_diagram_of_an_unfinished_sweep(write_sweep, make):
+    workdir = write_sweep((0.1, 0.2), {(0, 0): "ts", (8, 0): "tt"})
+    (workdir / "runs.json").write_text(json.dumps({"runs": json.loads((workdir / "summary.json").read_text())["runs"]}))
+    (workdir / "summary.json").unlink()
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    begun = [line for line in lines if line["run"] < 3 and "eval/loss" not in line]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in begun))
+    page = make(workdir)
+    assert page.numbers[0]["phases"][0]["cells"] == [[[[0], [1]], [[2], []]]]
+    assert [row[1] for row in page.table("run", "")] == [f"peak_lr={r}, warmup_steps={w}, seed=0" for r, w in BEGUN]
+
+
+def test_a_run_without_evaluations(write, make):
+    workdir = write(RUNS)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in line.items() if not key.startswith("eval/")} for line in lines]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    (workdir / "summary.json").unlink()
+    page = make(workdir)
+    assert "Train loss: 0.4 with run 1" in page.text
+    assert [panel["key"] for panel in page.numbers[0]["panels"]] == ["train/loss", "opt/learning_rate"]
+
+
+def test_many_long_runs_fit_into_six_megabytes(write, make, monkeypatch):
+    monkeypatch.setattr(page_data, "MOST_BYTES", 30_000)
+    more = lambda run, _: {step: {"diag/a": math.sin(step * run), "diag/b/c": 1.0} for step in range(1, 2000)}
+    page = make(write([({"lr": float(run)}, "trained") for run in range(8)], more=more))
+    assert len(page.scripts["numbers"]) <= 30_000 and "Curves are thinned to at most" in page.text
+    (curve,) = [panel["runs"]["3"] for panel in page.numbers[0]["panels"] if panel["key"] == "diag/a"]
+    assert 20 < len(curve[1]) < 600 and max(curve[1]) > 0.99 and min(curve[1]) < -0.99
+    assert page_data.MOST_BYTES == 30_000 and len(page.source) < 2_500_000
 
 
 def test_only_some_of_many_texts_are_shown(write, make):
     workdir = write(RUNS)
     write_texts(workdir, *({"step": 20, "run": 0, "written": str(number)} for number in range(103)))
     page = make(workdir)
-    assert len(page.tables[1]) == 101 and "3 more in texts.jsonl" in page.text
+    assert len(page.table("step", "run", "written")) == 100 and "3 more in texts.jsonl" in page.text
 
 
 @pytest.mark.parametrize(
@@ -194,7 +322,7 @@ def test_only_some_of_many_texts_are_shown(write, make):
         ("summary.json", json.dumps(SUMMARY | {"runs": [{"run": 0}]}), "summary.json is damaged: a run lacks 'label'"),
     ],
 )
-def test_what_cannot_be_reported_is_one_line_and_status_2(write, tmp_path, capsys, file, content, message):
+def test_damage_is_one_line_and_status_2_and_the_rest_is_reported(write, tmp_path, capsys, file, content, message):
     workdir = write(RUNS)
     (workdir / file).unlink(missing_ok=True)
     if content is not None:
@@ -202,7 +330,29 @@ def test_what_cannot_be_reported_is_one_line_and_status_2(write, tmp_path, capsy
     assert main([str(workdir), f"--out={tmp_path}/page.html"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and message in err and str(workdir) in err and err.count("\n") == 1
-    assert not (tmp_path / "page.html").exists()
+    if message.startswith("holds no run"):
+        assert not (tmp_path / "page.html").exists()
+        return
+    page = Page((tmp_path / "page.html").read_text())
+    assert_harmless(page)
+    assert f"Damaged, and left out: {workdir}" in page.text and message in page.text
+    known = {panel["key"] for numbers in page.numbers for panel in numbers["panels"]}
+    assert "train/loss" in known or file == "metrics.jsonl"
+    assert len(page.table("run", "")) == 2 or file == "metrics.jsonl"
+
+
+def test_a_workdir_without_a_run_does_not_keep_another_from_its_report(write, make, tmp_path, capsys):
+    page = make(write(RUNS), tmp_path / "none", status=2)
+    assert "holds no run" in capsys.readouterr().err and "holds no run" in page.text and len(page.numbers) == 1
+
+
+def test_damaged_lines_of_a_log_are_counted_and_the_others_shown(write, make, capsys):
+    workdir = write(RUNS)
+    log = workdir / "metrics.jsonl"
+    log.write_bytes(b"\x80\x00{\n" + log.read_bytes() + b"NaN\n[[[\n")
+    page = make(workdir, status=2)
+    assert "line 1 is damaged" in (err := capsys.readouterr().err) and "(and 2 more lines)" in err
+    assert page.numbers[0]["panels"][0]["runs"]["1"][1] == [2.5, 1.0, 0.4]
 
 
 def test_the_command_runs_and_a_page_that_cannot_be_written_is_one_line(write):

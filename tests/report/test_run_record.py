@@ -1,5 +1,7 @@
 """The record of a finished and of an unfinished run."""
 
+import json
+
 import pytest
 
 from warmup_jax.report import run_record
@@ -25,3 +27,20 @@ def test_an_unfinished_run_says_what_its_log_holds(write, state):
     assert {key: str(value) for key, value in read["final"].items()} == {
         key: str(value) for key, value in told["final"].items() if key != "train/diverged_at"
     }
+
+
+def test_an_unfinished_run_is_called_as_its_sweep_calls_it(write):
+    workdir = write([({"peak_lr": 0.25}, "trained"), ({"peak_lr": 0.5}, "stuck")], summary=None)
+    named = [
+        {"run": run, "label": f"peak_lr={rate}", "changes": {"peak_lr": rate}} for run, rate in ((0, 0.25), (1, 0.5))
+    ]
+    (workdir / "runs.json").write_text(json.dumps({"runs": named}))
+    assert [(run["label"], run["changes"]) for run in run_record.read(workdir).runs] == [
+        ("peak_lr=0.25", {"peak_lr": 0.25}),
+        ("peak_lr=0.5", {"peak_lr": 0.5}),
+    ]
+    (workdir / "runs.json").write_text(json.dumps({"runs": [{"run": 0, "label": 3, "changes": {}}]}))
+    with pytest.raises(ValueError, match="runs.json is damaged: label=3; allowed: text"):
+        run_record.read(workdir)
+    damages = []
+    assert [run["label"] for run in run_record.read(workdir, damages).runs] == ["", ""] and len(damages) == 1

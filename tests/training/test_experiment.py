@@ -52,6 +52,7 @@ def test_what_a_run_leaves_in_its_workdir(finished):
         "config.json",
         "environment.json",
         "metrics.jsonl",
+        "runs.json",
         "timing.jsonl",
         "summary.json",
         "curves.png",
@@ -59,6 +60,8 @@ def test_what_a_run_leaves_in_its_workdir(finished):
         "tensorboard",
     }
     assert json_files.read_json(workdir / "config.json")["sweep"]["warmup_steps"] == [0, 50]
+    described = json_files.read_json(workdir / "runs.json")["runs"]
+    assert described == [{key: run[key] for key in ("run", "label", "changes")} for run in summary["runs"]]
     lines = json_files.read_lines(workdir / "metrics.jsonl")
     for run in (0, 1):
         trained = [line for line in lines if line["run"] == run and "train/loss" in line]

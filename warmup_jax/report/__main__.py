@@ -13,20 +13,29 @@ from warmup_jax.report import documents, pages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 2, with one line of error, for a workdir that cannot be read."""
+    """Runs the command and returns its exit status.
+
+    It is 2, with one line of error for each damage, for a workdir that cannot be read or is damaged. The page shows
+    what is left of them; only if there is nothing left, no page is written.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["--docs"]:
         return documents.main(given[1:])
     options = _parser().parse_args(given)
+    damages: list[str] = []
+    written = False
     try:
         out = places.local("--out", options.out)
         workdirs = [places.local("WORKDIR", workdir) for workdir in options.workdirs]
-        out.write_text(pages.page(workdirs, options.threshold), encoding="utf-8")
+        out.write_text(pages.page(workdirs, options.threshold, damages), encoding="utf-8")
+        written = True
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"report: {out}")
-    return 0
+        damages.append(" ".join(str(error).split()))
+    for line in damages:
+        print(f"error: {line}", file=sys.stderr)
+    if written:
+        print(f"report: {out}")
+    return 2 if damages else 0
 
 
 def _parser() -> argparse.ArgumentParser:

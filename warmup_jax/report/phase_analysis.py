@@ -23,6 +23,21 @@ LEARNED = 0.9  # a model has learned something if its loss is below this share o
 SHARPNESS = "diag/sharpness"
 
 
+class Judgement(NamedTuple):
+    """What became of the runs of a workdir.
+
+    final: {run: median of the last twentieth of its logged train losses, inf where one is not finite}.
+    states: {run: one of `STATES`}.
+    threshold: train loss below which a run has trained.
+    reason: origin of the threshold, in words.
+    """
+
+    final: dict[int, float]
+    states: dict[int, str]
+    threshold: float
+    reason: str
+
+
 class Outcome(NamedTuple):
     """Outcome of one run of a sweep; a missing value is nan.
 
@@ -80,8 +95,8 @@ class Reading(NamedTuple):
     row: str
 
 
-def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
-    """Finds the sweep over `peak_lr` and `warmup_steps` in a workdir and judges its runs.
+def judge(record: Record, threshold: float | None = None) -> Judgement:
+    """Judges the runs of a workdir, which has some.
 
     A run has trained if it stayed finite and its final train loss, the median of the last
     twentieth of the logged ones, is below a threshold:
@@ -96,14 +111,9 @@ def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
       counts them as trained: pass a threshold then.
 
     Args:
-      record: of a finished run.
+      record: of a run, finished or not.
       threshold: train loss below which a run has trained; None: derived as above.
-
-    Returns:
-      The sweep; None if not all runs change `peak_lr` and `warmup_steps`.
     """
-    if not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in record.runs) or not record.runs:
-        return None
     losses = {run["run"]: _losses(record, run["run"]) for run in record.runs}
     final = {run: statistics.median(of_run[-max(1, len(of_run) // TAIL) :]) for run, of_run in losses.items()}
     diverged = {run["run"] for run in record.runs if run["diverged_at"] is not None or final[run["run"]] == math.inf}
@@ -116,16 +126,28 @@ def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
         threshold, reason = _part_of_the_way(
             [of_run[0] for of_run in losses.values()], [loss for run, loss in final.items() if run not in diverged]
         )
+    states = {
+        run: "diverged" if run in diverged else "trained" if loss < threshold else "stuck"
+        for run, loss in final.items()
+    }
+    return Judgement(final, states, threshold, reason)
+
+
+def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
+    """Finds the sweep over `peak_lr` and `warmup_steps` in a workdir and judges its runs.
+
+    Args:
+      record: of a run, finished or not.
+      threshold: train loss below which a run has trained; None: as `judge` derives it.
+
+    Returns:
+      The sweep; None if not all runs change `peak_lr` and `warmup_steps`.
+    """
+    if not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in record.runs) or not record.runs:
+        return None
+    judgement = judge(record, threshold)
     outcomes = sorted(
-        (
-            _outcome(
-                record,
-                run,
-                final[run["run"]],
-                "diverged" if run["run"] in diverged else "trained" if final[run["run"]] < threshold else "stuck",
-            )
-            for run in record.runs
-        ),
+        (_outcome(record, run, judgement.final[run["run"]], judgement.states[run["run"]]) for run in record.runs),
         key=lambda outcome: outcome.run,
     )
     return Sweep(
@@ -134,8 +156,8 @@ def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
         sorted({o.length for o in outcomes}),
         list(dict.fromkeys(o.facet for o in outcomes)),
         sorted({o.seed for o in outcomes}),
-        threshold,
-        reason,
+        judgement.threshold,
+        judgement.reason,
     )
 
 
@@ -209,12 +231,12 @@ def _outcome(record: Record, run: dict[str, Any], train_loss: float, state: str)
         facet=", ".join(others),
         rate=float(changes["peak_lr"]),
         length=int(changes["warmup_steps"]),
-        seed=int(changes["seed"] if "seed" in changes else record.config["seed"]),
+        seed=int(changes["seed"] if "seed" in changes else record.config.get("seed", 0)),  # none: it was damaged
         steps=run["steps"],
         train_loss=train_loss,
         test_loss=float(final.get("eval/loss", math.nan)),
         test_accuracy=float(final.get("eval/accuracy", math.nan)),
-        best=(float(best["eval/accuracy"]), best["step"]),
+        best=(float(best["eval/accuracy"]), best["step"]) if best else (math.nan, 0),  # none: not evaluated yet
         diverged_at=run["diverged_at"],
         state=state,
         sharpness=(float(sharpness[0]), float(sharpness[nearest])),

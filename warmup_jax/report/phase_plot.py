@@ -1,15 +1,18 @@
 """Phase diagrams: maps over peak rate x warmup length, one row of maps for each facet."""
 
+import itertools
 import math
 import statistics
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from warmup_jax.report import phase_analysis
-from warmup_jax.report.phase_analysis import Outcome, Sweep
-from warmup_jax.report.plots import DPI, printable
+from warmup_jax import pictures
+from warmup_jax.pictures import Grid
+from warmup_jax.report import labels, limits, phase_analysis
+from warmup_jax.report.phase_analysis import STATES, Outcome, Sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,13 +20,22 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "MOST_FACETS", "draw", "seeds_text"]
+__all__ = ["MOST_FACETS", "draw", "seeds_text"]
 
 MOST_FACETS = 12
-ACROSS = 3  # maps side by side for one facet; with more facets each has a row of its own
-HATCHES = {"stuck": "//", "diverged": "xxx"}
-MEANINGS = {"stuck": "stuck: finite, not trained", "diverged": "diverged: loss or gradient not finite"}
-INK, EMPTY, BOUNDARY = "0.35", "0.85", "tab:red"
+ACROSS = 2  # maps side by side for one facet; with more facets each has a row of its own
+MOST_MARKS = 9  # seeds of a cell that have a mark each; of more, the share that trained is written
+ALIKE = 0.02  # a map is left out where all its cells are within this of one another: it would be of one color
+MOST_TICKS = 10
+# State of a run -> color of a cell, marker of a seed, meaning.
+LOOKS = {
+    "trained": ("#56B4E9", "o", "trained"),
+    "stuck": ("#F0E442", "s", "stuck: finite, not trained"),
+    "diverged": ("#D55E00", "x", "diverged: loss or gradient not finite"),
+}
+LIGHT = 0.55  # share of white in the color of a cell, so that marks stand out
+EMPTY, BOUNDARY = "0.88", "black"
+FONT = 8.5
 
 
 class Map(NamedTuple):
@@ -32,68 +44,78 @@ class Map(NamedTuple):
     title: of the map.
     value: outcome of a run -> the quantity.
     colors: name of a colormap.
-    limits: of the colors; None: the range of the values, on a logarithmic scale where it is wide.
-    trained_only: True to take that range from cells that trained, because failed runs can have any value.
+    trained_only: True to take the range of colors from cells that trained, because failed runs can have any value.
     """
 
     title: str
     value: Callable[[Outcome], float]
     colors: str
-    limits: tuple[float, float] | None
     trained_only: bool = False
 
 
 MAPS = (
-    Map("final train loss", lambda o: math.inf if o.state == "diverged" else o.train_loss, "viridis", None),
-    Map("final test error", lambda o: math.inf if o.state == "diverged" else 1 - o.test_accuracy, "viridis", None),
-    Map("share of seeds that trained", lambda o: float(o.state == "trained"), "Greens", (0, 1)),
-    Map("initial sharpness", lambda o: o.sharpness[0], "magma", None),
-    Map("sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", None, trained_only=True),
+    Map("Final train loss", lambda o: math.inf if o.state == "diverged" else o.train_loss, "viridis"),
+    Map(
+        "Final test error [%]", lambda o: math.inf if o.state == "diverged" else 100 * (1 - o.test_accuracy), "viridis"
+    ),
+    Map("Initial sharpness", lambda o: o.sharpness[0], "magma"),
+    Map("Sharpness at the end of the warmup", lambda o: o.sharpness[1], "magma", trained_only=True),
 )
 
 
-def draw(sweep: Sweep) -> "Figure | None":
-    """Draws the maps of a sweep that have finite values.
+def draw(sweep: Sweep, headline: str = "") -> "Figure | None":
+    """Draws which runs of a sweep trained, were stuck or diverged, and maps of what they reached.
 
-    A value is the median over seeds, with inf for a diverged run, except that the share is a mean. The hatching of a
-    cell shows the state of most of its seeds. The line runs above the median of the largest rates that train.
+    The first map has a mark for each seed in a cell and the color of most of them. The others show the median over
+    seeds, with inf for a diverged run, and the mark of a cell of which at most half of the seeds trained. Maps without
+    finite values, or with one value everywhere, are left out. The line runs above the median of the largest rates that
+    train.
+
+    Args:
+      sweep: what to draw.
+      headline: what was trained, below the title.
 
     Returns:
       A matplotlib figure; None if there are more than `MOST_FACETS` facets.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
 
     if len(sweep.facets) > MOST_FACETS:
         return None
     cells, readings = phase_analysis.cells(sweep), phase_analysis.boundary(sweep)
-    drawn = [(drawing, grids) for drawing in MAPS if np.isfinite(grids := _grids(sweep, cells, drawing)).any()]
+    drawn = [(drawing, grids) for drawing in MAPS if _informative(grids := _grids(sweep, cells, drawing))]
     facets = len(sweep.facets)
-    columns = len(drawn) if facets > 1 else min(ACROSS, len(drawn))
-    rows = facets if facets > 1 else math.ceil(len(drawn) / columns)
-    width = max(3.6, 1.6 + 0.42 * len(sweep.rates))
-    height = max(2.2, 1.0 + 0.34 * len(sweep.lengths))
-    figure = Figure(figsize=(width * columns, height * rows + 0.8), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    places = axes.T if facets > 1 else axes.reshape(-1, 1)  # [maps, facets]
-    for axis in places[len(drawn) :].flat:
-        axis.axis("off")
-    for number, ((drawing, grids), row) in enumerate(zip(drawn, places)):
-        norm = _norm(drawing, grids, _trained(sweep, cells))
-        for axis, grid, facet in zip(row, grids, sweep.facets):
-            image = _draw_map(axis, sweep, grid, drawing, norm)
-            _mark(axis, sweep, facet, cells)
+    columns = len(drawn) + 1 if facets > 1 else min(ACROSS, len(drawn) + 1)
+    rows = facets if facets > 1 else math.ceil((len(drawn) + 1) / columns)
+    grid = _grid(sweep, rows, columns)
+    trained = _trained(sweep, cells)
+    with pictures.style():
+        figure = Figure(figsize=grid.size())
+        for (number, each), (facet_number, facet) in itertools.product(
+            enumerate([None, *drawn]), enumerate(sweep.facets)
+        ):
+            row, column = (facet_number, number) if facets > 1 else divmod(number, columns)
+            axis = figure.add_axes(grid.panel(row, column))
+            _set_axes(axis, sweep)
+            if each is None:
+                _draw_outcomes(axis, sweep, facet, cells)
+                title = f"Outcome of {'each seed' if len(sweep.seeds) > 1 else 'each run'}"
+            else:
+                drawing, grids = each
+                image = _draw_values(axis, sweep, grids[facet_number], drawing, _norm(drawing, grids, trained))
+                _mark_failures(axis, sweep, facet, cells)
+                _add_bar(figure, image, grid, row, column, drawing)
+                title = drawing.title
             _draw_boundary(axis, sweep, facet, readings)
-            if number % columns == 0:
-                axis.set_ylabel("\n".join(filter(None, [printable(facet), "warmup [updates]"])))
-        row[0].set_title(
-            drawing.title if drawing.limits else f"{drawing.title}\n(median of {seeds_text(sweep)})", fontsize="medium"
-        )
-        row[-1].set_xlabel("peak learning rate (log)")
-        bar = figure.colorbar(image, ax=list(row), shrink=0.9, extend="both" if drawing.trained_only else "neither")
-        bar.ax.tick_params(labelsize="small")
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    _legend(figure)
+            if row == 0 or facets == 1:
+                axis.set_title(title)
+            if column == 0:
+                axis.set_ylabel("warmup [updates]")
+            if row == rows - 1 or facets == 1 and number + columns > len(drawn):
+                axis.set_xlabel("peak learning rate")
+            if column == 0 and facet:
+                _name_facet(axis, facet)
+        _surround(figure, grid, sweep, headline)
     return figure
 
 
@@ -102,29 +124,65 @@ def seeds_text(sweep: Sweep) -> str:
     return f"{len(sweep.seeds)} seed{'s' * (len(sweep.seeds) > 1)}"
 
 
+def _grid(sweep: Sweep, rows: int, columns: int) -> Grid:
+    """Returns the places of the maps: cells grow with the figure's room, but hold their marks."""
+    width = min(max(3.2, 0.5 * len(sweep.rates)), 8.0)
+    height = min(max(1.9, 0.38 * len(sweep.lengths)), 6.0)
+    return Grid(
+        rows=rows,
+        columns=columns,
+        width=width,
+        height=height,
+        across=width + 1.35,
+        above=0.62,
+        left=1.0 + 0.25 * any(sweep.facets),
+        right=0.95,
+        top=0.32,
+        bottom=1.2,
+    )
+
+
 def _grids(sweep: Sweep, cells: dict, drawing: Map) -> np.ndarray:
-    """Returns the value of every cell, [facets, lengths, rates]; nan where there is none."""
-    reduce = statistics.fmean if drawing.limits else statistics.median
+    """Returns the median over seeds of every cell, [facets, lengths, rates]; nan where there is none."""
 
     def value(*place: Any) -> float:
         values = [value for outcome in cells.get(place, ()) if not math.isnan(value := drawing.value(outcome))]
-        return reduce(values) if values else math.nan
+        return statistics.median(values) if values else math.nan
 
     return np.array(
         [[[value(facet, length, rate) for rate in sweep.rates] for length in sweep.lengths] for facet in sweep.facets]
     )
 
 
+def _informative(grids: np.ndarray) -> bool:
+    """Returns True if a map has values that differ, or a single cell with a value."""
+    values = grids[np.isfinite(grids)]
+    if not values.size:
+        return False
+    return grids.size == 1 or float(np.ptp(values)) > ALIKE * float(np.abs(values).max())
+
+
 def _trained(sweep: Sweep, cells: dict) -> np.ndarray:
     """Returns True for a cell of which most seeds trained, [facets, lengths, rates]."""
-
-    def most(*place: Any) -> bool:
-        states = [outcome.state for outcome in cells.get(place, ())]
-        return 2 * states.count("trained") > len(states)
-
     return np.array(
-        [[[most(facet, length, rate) for rate in sweep.rates] for length in sweep.lengths] for facet in sweep.facets]
+        [
+            [
+                [_state(cells.get((facet, length, rate), ())) == "trained" for rate in sweep.rates]
+                for length in sweep.lengths
+            ]
+            for facet in sweep.facets
+        ]
     )
+
+
+def _state(outcomes: Sequence[Outcome]) -> str | None:
+    """Returns the state of most of the seeds of a cell; of two that are as frequent, the worse. None without seeds."""
+    states = [outcome.state for outcome in outcomes]
+    if not states:
+        return None
+    if 2 * states.count("trained") > len(states):
+        return "trained"
+    return "diverged" if states.count("diverged") >= states.count("stuck") else "stuck"
 
 
 def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray) -> "Normalize":
@@ -134,30 +192,114 @@ def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray) -> "Normalize":
     values = grids[np.isfinite(grids)]
     if drawing.trained_only and np.isfinite(grids[trained]).any():
         values = grids[trained & np.isfinite(grids)]
-    if drawing.limits is None and values.min() > 0 and values.max() > 30 * values.min():
+    if values.min() > 0 and values.max() > 30 * values.min():
         return LogNorm(values.min(), values.max())
-    return Normalize(*(drawing.limits or (values.min(), values.max())))
+    return Normalize(values.min(), values.max())
 
 
-def _draw_map(axis: "Axes", sweep: Sweep, grid: np.ndarray, drawing: Map, norm: "Normalize") -> "QuadMesh":
+def _set_axes(axis: "Axes", sweep: Sweep) -> None:
+    """Sets the range of a map, and the values of its rows and columns as ticks."""
+    edges = _positions(sweep.rates)[1]
+    places = (edges[1:] + edges[:-1]) / 2  # of the labels: the middle of a cell, where its mark is
+    axis.set_facecolor(EMPTY)
+    axis.grid(False)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    axis.tick_params(length=0)
+    axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.5, len(sweep.lengths) - 0.5))
+    room = (edges[-1] - edges[0]) / MOST_TICKS  # a label needs it, or it would touch the one before
+    shown, last = [], -math.inf
+    for place, name in zip(places, labels.short_values(sweep.rates), strict=True):
+        if place - last >= 0.8 * room:
+            shown.append((place, pictures.printable(name, 8)))
+            last = place
+    pictures.set_ticks(axis, "x", [place for place, _ in shown], dict(shown))
+    step = math.ceil(len(sweep.lengths) / 24)
+    rows = range(0, len(sweep.lengths), step)
+    pictures.set_ticks(axis, "y", list(rows), {row: pictures.number_text(sweep.lengths[row]) for row in rows})
+
+
+def _draw_outcomes(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
+    """Draws the state of each cell as a color, and that of each of its seeds as a mark."""
+    from matplotlib.colors import ListedColormap, to_rgb
+
+    states = [[_state(cells.get((facet, length, rate), ())) for rate in sweep.rates] for length in sweep.lengths]
+    pale = [tuple(LIGHT + (1 - LIGHT) * part for part in to_rgb(LOOKS[state][0])) for state in STATES]
+    numbers = np.array([[math.nan if state is None else STATES.index(state) for state in row] for row in states])
+    places, edges = _positions(sweep.rates)
+    axis.pcolormesh(
+        edges,
+        np.arange(len(sweep.lengths) + 1) - 0.5,
+        np.ma.masked_invalid(numbers),
+        cmap=ListedColormap(pale),
+        vmin=-0.5,
+        vmax=len(STATES) - 0.5,
+        edgecolor="white",
+        linewidth=0.8,
+    )
+    widths = np.diff(edges)
+    marks: dict[str, list[tuple[float, float]]] = {state: [] for state in STATES}
+    for (row, length), (column, rate) in itertools.product(enumerate(sweep.lengths), enumerate(sweep.rates)):
+        outcomes = sorted(cells.get((facet, length, rate), ()), key=lambda outcome: outcome.seed)
+        if len(outcomes) > MOST_MARKS:
+            share = sum(outcome.state == "trained" for outcome in outcomes) / len(outcomes)
+            middle = edges[column] + widths[column] / 2
+            axis.text(middle, row, f"{100 * share:.0f}%", ha="center", va="center", fontsize=7)
+            continue
+        across = math.ceil(math.sqrt(len(outcomes))) if len(outcomes) > 3 else max(len(outcomes), 1)
+        down = math.ceil(len(outcomes) / across)
+        for number, outcome in enumerate(outcomes):
+            x = edges[column] + widths[column] * (number % across + 0.75) / (across + 0.5)
+            y = row - 0.5 + (number // across + 0.75) / (down + 0.5)
+            marks[outcome.state].append((x, y))
+    for state, points in marks.items():
+        if points:
+            axis.plot(*zip(*points, strict=True), **_mark(state, 4.2))
+
+
+def _mark(state: str, size: float) -> dict[str, Any]:
+    """Returns the marker of a state: a cross is drawn by its edge, the others are filled."""
+    color, marker, _ = LOOKS[state]
+    dark = {"trained": "#0072B2", "stuck": "#8A7A00"}.get(state, color)
+    line = {"markeredgewidth": 1.8, "markeredgecolor": dark} if marker == "x" else {"markeredgewidth": 0}
+    return {"linestyle": "none", "marker": marker, "markersize": size, "color": dark, **line}
+
+
+def _draw_values(axis: "Axes", sweep: Sweep, grid: np.ndarray, drawing: Map, norm: "Normalize") -> "QuadMesh":
     """Draws the colors of one map; returns the image."""
     from matplotlib import colormaps
 
-    places, edges = _positions(sweep.rates)
-    axis.set_facecolor(EMPTY)
-    axis.set_xticks(places, [f"{rate:g}" for rate in sweep.rates], rotation=45, ha="right", fontsize="small")
-    axis.set_yticks(range(len(sweep.lengths)), [str(length) for length in sweep.lengths], fontsize="small")
     return axis.pcolormesh(
-        edges,
+        _positions(sweep.rates)[1],
         np.arange(len(sweep.lengths) + 1) - 0.5,
         np.ma.masked_invalid(grid),
         cmap=colormaps[drawing.colors],
         norm=norm,
+        edgecolor="white",
+        linewidth=0.8,
     )
+
+
+def _mark_failures(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
+    """Marks the cells of which at most half of the seeds trained, by the more frequent failure of the others."""
+    _, edges = _positions(sweep.rates)
+    for state in ("stuck", "diverged"):
+        points = [
+            ((edges[column] + edges[column + 1]) / 2, row)
+            for row, length in enumerate(sweep.lengths)
+            for column, rate in enumerate(sweep.rates)
+            if _state(cells.get((facet, length, rate), ())) == state
+        ]
+        if points:
+            halo = _mark(state, 5.5) | {"color": "white", "markeredgecolor": "white", "markersize": 7.5}
+            axis.plot(*zip(*points, strict=True), **halo | ({"markeredgewidth": 3.6} if state == "diverged" else {}))
+            axis.plot(*zip(*points, strict=True), **_mark(state, 5.5))
 
 
 def _draw_boundary(axis: "Axes", sweep: Sweep, facet: str, readings: dict) -> None:
     """Draws a line above the median of the largest rates that train, at the edge of the grid if none or all train."""
+    from matplotlib.patheffects import Normal, Stroke
+
     _, edges = _positions(sweep.rates)
     corners = [
         (edges[phase_analysis.median_index(readings[facet, length]) + 1], row + half)
@@ -165,30 +307,8 @@ def _draw_boundary(axis: "Axes", sweep: Sweep, facet: str, readings: dict) -> No
         if (facet, length) in readings
         for half in (-0.5, 0.5)
     ]
-    axis.plot(*zip(*corners), color=BOUNDARY, linewidth=2.5, clip_on=False)
-
-
-def _mark(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
-    """Hatches the cells of which at most half of the seeds trained, by the more frequent failure of the others."""
-    from matplotlib.patches import Rectangle
-
-    _, edges = _positions(sweep.rates)
-    for row, length in enumerate(sweep.lengths):
-        for column, rate in enumerate(sweep.rates):
-            states = [outcome.state for outcome in cells.get((facet, length, rate), ())]
-            if states and 2 * states.count("trained") <= len(states):
-                state = "diverged" if states.count("diverged") >= states.count("stuck") else "stuck"
-                axis.add_patch(
-                    Rectangle(
-                        (edges[column], row - 0.5),
-                        edges[column + 1] - edges[column],
-                        1,
-                        fill=False,
-                        linewidth=0,
-                        edgecolor=INK,
-                        hatch=HATCHES[state],
-                    )
-                )
+    halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
+    axis.plot(*zip(*corners, strict=True), color=BOUNDARY, linewidth=2.2, clip_on=False, zorder=5, path_effects=halo)
 
 
 def _positions(rates: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -200,15 +320,72 @@ def _positions(rates: list[float]) -> tuple[np.ndarray, np.ndarray]:
     return places, (padded[1:] + padded[:-1]) / 2
 
 
-def _legend(figure: "Figure") -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
+def _add_bar(figure: "Figure", image: "QuadMesh", grid: Grid, row: int, column: int, drawing: Map) -> None:
+    """Adds a color bar to the right of a map."""
+    left, bottom, width, height = grid.panel(row, column)
+    axis = figure.add_axes((left + width + 0.1 / grid.size()[0], bottom, 0.12 / grid.size()[0], height))
+    figure.colorbar(image, cax=axis, extend="both" if drawing.trained_only else "neither", extendfrac=0.04)
+    norm = image.norm
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 0.0)
+    places = limits.ticks(low, high, type(norm).__name__ == "LogNorm", 5) if high > low else [low]
+    pictures.set_ticks(axis, "y", places)
+    axis.tick_params(labelsize=FONT, length=2)
+    axis.grid(False)
 
-    handles: list[Any] = [
-        Line2D([], [], color=BOUNDARY, linewidth=2.5, label="largest rate that trains (median of seeds)")
-    ]
-    handles += [
-        Patch(facecolor="white", edgecolor=INK, hatch=HATCHES[state], label=MEANINGS[state]) for state in HATCHES
-    ]
-    handles.append(Patch(facecolor=EMPTY, label="no finite value"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+
+def _name_facet(axis: "Axes", facet: str) -> None:
+    """Names a row of maps to its left."""
+    axis.annotate(
+        pictures.printable(facet.replace("=", " ")),
+        (0, 0.5),
+        xytext=(-62, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        rotation=90,
+        ha="center",
+        va="center",
+        fontweight="bold",
+        fontsize=10.5,
+    )
+
+
+def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None:
+    """Adds title, legend and the definition of what has trained."""
+    from matplotlib.lines import Line2D
+
+    width, height = grid.size()
+    figure.text(
+        pictures.MARGIN / width,
+        1 - 0.14 / height,
+        "Where training works: peak rate x warmup length",
+        fontsize=12.5,
+        fontweight="bold",
+        va="top",
+    )
+    figure.text(
+        pictures.MARGIN / width,
+        1 - 0.4 / height,
+        pictures.printable(headline, int((width - 0.4) / 0.0665)),
+        fontsize=9,
+        color=pictures.GREY,
+        va="top",
+    )
+    present = {outcome.state for outcome in sweep.outcomes}
+    handles = [Line2D([], [], label=LOOKS[state][2], **_mark(state, 6)) for state in STATES if state in present]
+    handles.append(Line2D([], [], color=BOUNDARY, linewidth=2.2, label="largest rate that trains"))
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(pictures.MARGIN / width, 0.36 / height),
+        ncols=max(1, min(len(handles), int(width / 2.5))),
+        borderpad=0,
+        borderaxespad=0,
+        columnspacing=1.6,
+        labelspacing=0.25,
+    )
+    median = f"median of {seeds_text(sweep)} · " if len(sweep.seeds) > 1 else ""
+    note = f"{median}trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}"
+    for number, text in enumerate(textwrap.wrap(note, int((width - 0.4) / 0.0665))[:2]):
+        figure.text(
+            pictures.MARGIN / width, (0.3 - 0.15 * number) / height, text, fontsize=8.3, color=pictures.GREY, va="top"
+        )

@@ -5,19 +5,22 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from warmup_jax.report import phase_analysis, phase_plot, run_record, tables
+from warmup_jax import pictures
+from warmup_jax.report import labels, phase_analysis, phase_plot, run_record, tables
 from warmup_jax.report.phase_analysis import Reading, Sweep
+from warmup_jax.report.run_record import Record
 
 # Field of a `Reading` -> remark in the table.
 REMARKS = {"trains_again": "trains again above a failure", "slow_start": "stuck at first"}
 
 
-def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
+def phase_diagram(workdir: Path | Record, threshold: float | None = None) -> str | None:
     """Writes `sweep.csv` and `phase_diagram.png` of a finished sweep over `peak_lr` and `warmup_steps`.
 
     Args:
-      workdir: folder of a finished run. Axes of its sweep other than rate, length and seed become rows of maps.
-      threshold: train loss below which a run has trained; None: as `phase_analysis.find_sweep` derives it.
+      workdir: folder of a finished run, or its record that was read before. Axes of its sweep other than rate,
+        length and seed become rows of maps.
+      threshold: train loss below which a run has trained; None: as `phase_analysis.judge` derives it.
 
     Returns:
       A table of the largest rate that trains for each warmup length; None if the config is no such sweep.
@@ -31,9 +34,9 @@ def phase_diagram(workdir: Path, threshold: float | None = None) -> str | None:
     if sweep is None:
         return None
     write_csv(sweep, record.workdir / "sweep.csv")
-    figure = phase_plot.draw(sweep)
+    figure = phase_plot.draw(sweep, labels.headline(record.config))
     if figure is not None:
-        figure.savefig(record.workdir / "phase_diagram.png", dpi=phase_plot.DPI)
+        pictures.save(figure, record.workdir / "phase_diagram.png")
     return boundary_table(sweep)
 
 
@@ -45,7 +48,7 @@ def boundary_table(sweep: Sweep) -> str:
         readings = found[facet, length]
         indices = [reading.rate_index for reading in readings.values()]
         read = (phase_analysis.median_index(readings), min(indices), max(indices))
-        cells.append((facet, str(length), *(_rate(sweep.rates, index) for index in read), _remarks(readings)))
+        cells.append((facet, str(length), *(rate_text(sweep.rates, index) for index in read), _remarks(readings)))
     if sweep.facets == [""]:
         cells = [row[1:] for row in cells]
     states = [outcome.state for outcome in sweep.outcomes]
@@ -110,7 +113,7 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.8g}"
 
 
-def _rate(rates: Sequence[float], index: int) -> str:
+def rate_text(rates: Sequence[float], index: int) -> str:
     """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
     if index < 0:
         return f"<{rates[0]:g}"

@@ -64,7 +64,7 @@ from warmup_jax.schedules.factors import (
     sqrt_complement_warmup,
     warmup_progress,
 )
-from warmup_jax.schedules.inspection import effective_warmup, lint, plot, values
+from warmup_jax.schedules.inspection import effective_warmup, lint, values
 from warmup_jax.schedules.one_line import (
     warmup_constant,
     warmup_cosine,
@@ -72,6 +72,7 @@ from warmup_jax.schedules.one_line import (
     warmup_linear,
     warmup_wsd,
 )
+from warmup_jax.schedules.picture import plot
 from warmup_jax.schedules.recipes import RECIPES, goyal, gpt, inverse_sqrt, noam, one_cycle, resnet110, trapezoid, wsd
 
 __all__ = [

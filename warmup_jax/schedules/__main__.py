@@ -106,7 +106,7 @@ def shapes(path: str) -> None:
         given = ARGUMENTS | {"warmup_steps": WARMUP_STEPS}
         wanted = inspect.signature(function).parameters
         drawn[name] = function(**{argument: value for argument, value in given.items() if argument in wanted})
-    title = f"warmup factors, {WARMUP_STEPS} updates where they have a length"
+    title = f"Warmup factors, {WARMUP_STEPS} updates where they have a length"
     schedules.plot(drawn, NUM_STEPS, path, title)
 
 

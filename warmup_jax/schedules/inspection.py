@@ -1,8 +1,8 @@
-"""Inspection of a schedule before training: values, effective length, lint, picture."""
+"""Inspection of a schedule before training: values, effective length, lint."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import jax.numpy as jnp
 import numpy as np
@@ -168,42 +168,3 @@ def _beyond(schedule: AnySchedule, rates: np.ndarray, num_steps: int) -> list[st
     if rises.any() and rates[-1] < rates.max() * (1 - 1e-6):
         return [f"after the end of the run, at t = {num_steps + int(np.argmax(rises))}, the rate rises again"]
     return []
-
-
-def plot(schedules: Mapping[str, AnySchedule], num_steps: int, path: str, title: str = "learning rate") -> None:
-    """Draws schedules by name into a picture.
-
-    Args:
-      schedules: name -> `t -> rate`.
-      num_steps: updates to draw.
-      path: of the picture; its ending says the format.
-      title: of the picture.
-
-    Raises:
-      ValueError: if `num_steps` is below 1.
-
-    Examples:
-      >>> import tempfile, os
-      >>> from warmup_jax.schedules import linear_warmup
-      >>> path = os.path.join(tempfile.mkdtemp(), "linear.png")
-      >>> plot({"linear": linear_warmup(10)}, 20, path); os.path.getsize(path) > 1000
-      True
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
-    for index, (name, schedule) in enumerate(schedules.items()):
-        axis.plot(
-            values(schedule, num_steps),
-            label=name,
-            linewidth=1.5,
-            color=pyplot.get_cmap("turbo")(0.05 + 0.9 * index / max(len(schedules) - 1, 1)),
-        )
-    axis.set(title=title, xlabel="updates")
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, ncols=2 if len(schedules) > 6 else 1)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)

@@ -15,7 +15,7 @@ from warmup_jax.schedules.inspection import unfinished
 from warmup_jax.training import build, effects, schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
-from warmup_jax.training.summary import summarise
+from warmup_jax.training.summary import describe, summarise
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.json_files import read_lines, write_json
 from warmup_jax.workdir.lock import open_workdir
@@ -81,16 +81,18 @@ def run(
         if shutdown.requested:
             done = "all runs are trained; repeat the command for the table and the pictures"
             raise Interrupted(f"stopped by {shutdown.requested}; {done}")
-    report.curves(workdir)
-    report.diagnostics(workdir)
+    record = report.read(workdir)
+    report.curves(record)
+    report.diagnostics(record)
     print(report.table(summary))
-    if (largest_rates := report.phase_diagram(workdir)) is not None:
+    if (largest_rates := report.phase_diagram(record)) is not None:
         print(largest_rates)
     return summary
 
 
 def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -> dict[str, Any]:
     """Trains the groups one after another, from the newest checkpoint on, and writes `summary.json`."""
+    write_json(workdir / "runs.json", {"runs": [describe(run, changes) for run, changes in enumerate(job.changes)]})
     checkpoints = [Checkpoints(workdir / "checkpoints" / group.name) for group in job.groups]
     first, saved, meta = find_checkpoint(job, workdir, checkpoints)
     steps = [group.plan.num_steps for group in job.groups]

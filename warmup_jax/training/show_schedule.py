@@ -4,9 +4,13 @@ python -m warmup_jax.training.show_schedule --config=configs/NAME.py[:ARG] [--co
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from warmup_jax import cli, data, places, schedules
+import numpy as np
+
+from warmup_jax import cli, data, pictures, places, schedules
+from warmup_jax.report import groups, labels, plots
 from warmup_jax.training import build, schema, sweep
 
 
@@ -24,21 +28,23 @@ def describe(config: Mapping[str, Any], path: str) -> str:
       ValueError, OSError: for a config or data set that cannot be used.
     """
     schema.validate(config)
-    runs = {sweep.label(changes): sweep.assign(config, changes) for changes in sweep.expand(config)}
-    train_size, lines, drawn, most_steps = _train_size(config, runs.values()), [], {}, 1
-    for label, run in runs.items():
+    runs = [(changes, sweep.assign(config, changes)) for changes in sweep.expand(config)]
+    train_size, lines, drawn = _train_size(config, [run for _, run in runs]), [], []
+    for changes, run in runs:
         num_steps = build.num_steps(run, train_size)
+        updates = np.arange(1, num_steps + 1)  # as the log counts them
         knobs = build.knobs(run, num_steps=num_steps, train_size=train_size)
-        rate = drawn[label] = build.learning_rate(run, knobs)
-        most_steps = max(most_steps, num_steps)
+        rate, label = build.learning_rate(run, knobs), sweep.label(changes)
         rates = schedules.values(rate, num_steps)
+        drawn.append((changes, {"opt/learning_rate": (updates, rates)}, None))
         highest, peak_at = float(rates.max()), max(int(rates.argmax()), 1)
         factor = lambda t, rate=rate, highest=highest: rate(t) / highest  # bound, as both change with the next run
         cost = schedules.effective_warmup(factor, peak_at) if highest > 0 else 0.0
         lines.append(f"{label}: {num_steps} updates, highest rate {highest:.6g}, effective warmup {cost:.1f} updates")
         found = schedules.lint(rate, num_steps, peak_lr=float(knobs.peak_lr), warmup_steps=int(knobs.warmup_steps))
         lines += [f"  {sentence}" for sentence in found] or ["  nothing suspicious"]
-    schedules.plot(drawn, most_steps, path)
+    figure = plots.draw(groups.lines(drawn), ["opt/learning_rate"], labels.headline(config))
+    pictures.save(figure, Path(path))
     return "\n".join([*lines, f"picture: {path}"])
 
 

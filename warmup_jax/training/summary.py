@@ -34,15 +34,18 @@ def summarise(job: Job, workdir: Path, timers: Timers) -> dict[str, Any]:
     }
 
 
+def describe(run: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is known of a run before it begins."""
+    return {"run": run, "label": sweep.label(changes), "changes": changes}
+
+
 def summarise_run(run: int, changes: dict[str, Any], lines: list[dict]) -> dict[str, Any]:
     """Returns the final and best values of one run, from its lines of the log."""
     final = {key: value for line in lines for key, value in line.items() if "/" in key}
     best = max((line for line in lines if "eval/accuracy" in line), key=lambda line: line["eval/accuracy"])
     rates = [line["opt/learning_rate"] for line in lines if "opt/learning_rate" in line]
     return {
-        "run": run,
-        "label": sweep.label(changes),
-        "changes": changes,
+        **describe(run, changes),
         "steps": lines[-1]["step"],
         "final": {key: json_number(value) for key, value in final.items() if key != "train/diverged_at"},
         "highest_rate": json_number(max(rates)),

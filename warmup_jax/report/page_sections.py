@@ -1,0 +1,317 @@
+"""Sections of a page about one experiment: words and tables; the script of the page adds curves and maps."""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from warmup_jax.report import experiments, labels, page_data, phase_analysis, phase_report, tables
+from warmup_jax.report.experiments import Experiment, Group, Score
+from warmup_jax.report.markup import element, folded, table, text
+from warmup_jax.report.phase_analysis import Sweep
+from warmup_jax.report.run_record import Record
+
+BEST = 6  # groups in the first table
+FEW = 4  # groups whose results the first sentence lists
+MOST_TEXTS = 100
+MOST_JSON = 200_000  # characters of a config that are shown
+FILES = {
+    "config.json": "the whole config",
+    "environment.json": "versions, devices, command, git commit",
+    "runs.json": "which values each run has",
+    "metrics.jsonl": "all that these curves show, a line for each logged step and run",
+    "summary.json": "final and best values, seconds by phase",
+    "sweep.csv": "a row for each run",
+    "texts.jsonl": "what a text model wrote at each evaluation",
+    "timing.jsonl": "throughput and time by phase",
+    "checkpoints": "weights and optimizer states",
+    "tensorboard": "the same curves for TensorBoard",
+}
+
+
+def sections(
+    number: int, experiment: Experiment, sweeps: Sequence[Sweep | None], alone: bool
+) -> list[tuple[str, str, str]]:
+    """Returns the sections of an experiment: [(id, title in the contents, HTML)].
+
+    Args:
+      number: of the experiment on the page.
+      experiment: with one or several workdirs.
+      sweeps: over rate and warmup length, for each workdir; None for one that is none.
+      alone: True if the page has no other experiment.
+    """
+    families = page_data.families(experiment)
+    found = [
+        ("results", "", _results(experiment, sweeps)),
+        ("curves", "Curves", _plots(number, "curves") if "curves" in families else ""),
+        ("phase", "Phase diagram", _phases(number, experiment, sweeps)),
+        ("diagnostics", "Diagnostics", _diagnostics(number, families)),
+        ("texts", "Texts", "".join(_texts(record) for record in experiment.records)),
+        ("runs", "All runs", _all_runs(experiment)),
+        ("config", "Config", _configs(experiment)),
+        ("files", "Files and how to repeat", "".join(_files(record) for record in experiment.records)),
+    ]
+    heading = "h2" if alone else "h3"
+    return [
+        (f"e{number}-{name}", title, _headed(heading if title else "", f"e{number}-{name}", title) + content)
+        for name, title, content in found
+        if content
+    ]
+
+
+def overview(many: Sequence[Experiment]) -> str:
+    """Returns a table of several experiments: what came of the runs of each, and the best of them."""
+    rows = [["experiment", "runs", "outcomes", "best", ""]]
+    for experiment in many:
+        counts = ", ".join(f"{count} {state}" for state, count in experiments.states(experiment.runs).items())
+        best, score = "", Score(math.nan, math.nan)
+        if experiment.runs:
+            group = experiments.best_first(experiment)[0]
+            best, score = group.label, _score(experiment, group)
+        shown = f"{_name(experiment.score[0])} {_with_deviation(score)}{_percent(experiment.score[0])}"
+        rows.append(
+            [experiment.title, str(len(experiment.runs)), counts, best, "" if math.isnan(score.mean) else shown]
+        )
+    return table(rows)
+
+
+def _headed(heading: str, target: str, title: str) -> str:
+    """Returns the heading of a section; the first one goes without, below the title of the experiment."""
+    return element(heading, title, id=target) if heading else ""
+
+
+def _results(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> str:
+    """Returns what was compared and what came out, and a table of the best runs."""
+    how = _capital(experiment.headline).removeprefix(experiment.title).removeprefix(", ")
+    parts = [element("p", f"{_capital(how)}.", **{"class": "lead"})] if how else []
+    unfinished = [record for record in experiment.records if record.summary is None]
+    parts += [element("p", _progress(record), **{"class": "note"}) for record in unfinished]
+    if not experiment.runs:
+        return "".join([*parts, element("p", "No run has logged anything yet.")])
+    parts.append(element("p", " ".join(_outcome(experiment, sweeps)), **{"class": "lead"}))
+    parts.append(_best_table(experiment))
+    finished = any(run.state != experiments.UNFINISHED for run in experiment.runs)
+    for judgement in {judgement.threshold: judgement for judgement in experiment.judgements if finished}.values():
+        meaning = (
+            f"Trained: finite, with a final train loss (median of the last twentieth) below {judgement.threshold:.4g}, "
+            f"{judgement.reason}. Stuck: finite, above it. Diverged: a loss or gradient was not finite."
+        )
+        parts.append(element("p", meaning, **{"class": "soft"}))
+    return "".join(parts)
+
+
+def _progress(record: Record) -> str:
+    last = max((run["steps"] for run in record.runs), default=0)
+    planned = record.config.get("num_steps")
+    of = f" of {planned:,}" if type(planned) is int else ""
+    return (
+        f"{record.workdir}: this run is unfinished, or its summary.json cannot be read. Shown is what its log holds so "
+        f"far: {len(record.runs)} run{'s' * (len(record.runs) != 1)}, up to update {last:,}{of}."
+    )
+
+
+def _outcome(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> Iterator[str]:
+    """Yields sentences on what came out."""
+    runs = experiment.runs
+    states = experiments.states(runs)
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    yield (
+        f"{len(runs)} run{'s' * (len(runs) > 1)}{', ' if len(runs) == 1 else ', all ' if len(states) == 1 else ': '}"
+        + (f"{next(iter(states))}." if len(states) == 1 else f"{counts}.")
+    )
+    metric, groups = experiment.score[0], experiments.best_first(experiment)
+    scores = [(group, score) for group in groups if not math.isnan((score := _score(experiment, group)).mean)]
+    few = len(groups) <= FEW
+    if scores:
+        shown = scores if few else scores[:1]
+        each = " each" if len(shown) > 1 else ""
+        seeds = (
+            f" (mean ± standard deviation of {len(shown[0][0].runs)} seeds{each})" if len(shown[0][0].runs) > 1 else ""
+        )
+        values = ", ".join(
+            f"{_with_deviation(score)}{_percent(metric)}{f' with {group.label}' if len(groups) > 1 else ''}"
+            for group, score in shown
+        )
+        yield f"{_capital(_name(metric)) if few else f'Best {_name(metric)}'}: {values}{seeds}."
+    for sweep in sweeps:
+        if sweep is not None and len(sweep.facets) == 1 and len(sweep.lengths) > 1:
+            yield _largest_rates(sweep)
+
+
+def _largest_rates(sweep: Sweep) -> str:
+    readings = phase_analysis.boundary(sweep)
+    ends = [(length, readings[sweep.facets[0], length]) for length in (sweep.lengths[0], sweep.lengths[-1])]
+    (short, low), (long, high) = (
+        (length, phase_report.rate_text(sweep.rates, phase_analysis.median_index(of))) for length, of in ends
+    )
+    without = "without warmup" if short == 0 else f"with a warmup of {short}"
+    return f"Largest peak rate that trains: {low} {without}, {high} with {long} updates of warmup."
+
+
+def _best_table(experiment: Experiment) -> str:
+    """Returns a table of the best groups: mean and deviation over the seeds of what they end with."""
+    logged = {key for run in experiment.runs for key in run.run["final"]}
+    metrics = [metric for metric, _ in experiments.SCORES if metric in logged]
+    groups = experiments.best_first(experiment)
+    shown = groups if len(groups) <= BEST + 2 else groups[:BEST]
+    seeds = any(len(group.runs) > 1 for group in groups)
+    titles = ["", "trained", *(f"{labels.label(metric).title}{_unit(metric)}" for metric in metrics)]
+    rows = [
+        [
+            group.label,
+            _fate(experiment, group),
+            *(_with_deviation(experiments.score(experiment, group, metric)) for metric in metrics),
+        ]
+        for group in shown
+    ]
+    more = f"The best {len(shown)} of {len(groups)} settings. " if len(shown) < len(groups) else ""
+    spread = "Mean ± standard deviation over the seeds that did not diverge, at the end of training." if seeds else ""
+    note = element("p", more + spread, **{"class": "soft"}) if more + spread else ""
+    return table([titles, *rows]) + note
+
+
+def _fate(experiment: Experiment, group: Group) -> str:
+    """Returns "2 of 3", or the state of a single run."""
+    states = [experiment.runs[index].state for index in group.runs]
+    if len(states) == 1 or experiments.UNFINISHED in states:
+        return ", ".join(dict.fromkeys(states))
+    return f"{states.count('trained')} of {len(states)}"
+
+
+def _score(experiment: Experiment, group: Group) -> Score:
+    return experiments.score(experiment, group, experiment.score[0])
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _name(metric: str) -> str:
+    title = labels.label(metric).title
+    return title[:1].lower() + title[1:]
+
+
+def _percent(metric: str) -> str:
+    return " %" if labels.scaled(metric) != 1 else ""
+
+
+def _unit(metric: str) -> str:
+    return " [%]" if labels.scaled(metric) != 1 else ""
+
+
+def _with_deviation(score: Score) -> str:
+    if math.isnan(score.mean):
+        return ""
+    if not 1e-8 < score.deviation < 1e8 or abs(score.mean) > 1e8:
+        return f"{score.mean:.4g}" + ("" if math.isnan(score.deviation) else f" ± {score.deviation:.2g}")
+    decimals = max(1 - math.floor(math.log10(score.deviation)), 0)
+    return f"{score.mean:.{decimals}f} ± {score.deviation:.{decimals}f}"
+
+
+def _plots(number: int, family: str) -> str:
+    return f'<div class="curves" data-experiment="{number}" data-family="{text(family)}"></div>'
+
+
+def _phases(number: int, experiment: Experiment, sweeps: Sequence[Sweep | None]) -> str:
+    parts = []
+    for index, (record, sweep) in enumerate(zip(experiment.records, sweeps, strict=True)):
+        if sweep is not None:
+            parts += [element("h4", record.workdir)] if len(sweeps) > 1 else []
+            parts += [
+                element(
+                    "p",
+                    "Every cell is a peak rate and a warmup length, with the median of its seeds. The red line stands "
+                    "behind the largest rate that trains. ×: most seeds diverged; /: most were stuck. "
+                    "A click on a cell shows its runs.",
+                ),
+                f'<div class="phase" data-experiment="{number}" data-record="{index}"></div>',
+                folded("Largest rates that train", element("pre", phase_report.boundary_table(sweep))),
+            ]
+    return "".join(parts)
+
+
+def _diagnostics(number: int, families: Sequence[str]) -> str:
+    parts = [_plots(number, "diagnostics")] if "diagnostics" in families else []
+    parts += [
+        folded(f"{labels.label(f'diag/{family}').title} by layer", _plots(number, family))
+        for family in families
+        if family not in ("curves", "diagnostics")
+    ]
+    return "".join(parts)
+
+
+def _texts(record: Record) -> str:
+    """Returns a table of the texts that each run decoded at its last evaluation."""
+    last = {line["run"]: line["step"] for line in record.texts}
+    chosen = [line for line in record.texts if line["step"] == last[line["run"]]]
+    if not chosen:
+        return ""
+    titles = [key for key in dict.fromkeys(key for line in chosen for key in line) if key != "signature"]
+    rows = [[str(line.get(key, "")) for key in titles] for line in chosen[:MOST_TEXTS]]
+    more = len(chosen) - len(rows)
+    return table([titles, *rows]) + (f"<p>{more} more in texts.jsonl</p>" if more else "")
+
+
+def _all_runs(experiment: Experiment) -> str:
+    """Returns one table of all runs, which can be sorted."""
+    if not experiment.runs:
+        return ""
+    head, *body = tables.rows([run.run for run in experiment.runs])
+    rows = [
+        (*row, run.state, *([str(run.record.workdir)] if len(experiment.records) > 1 else []))
+        for row, run in zip(body, experiment.runs, strict=True)
+    ]
+    titles = (*head, "outcome", *(["workdir"] if len(experiment.records) > 1 else []))
+    count = len(rows)
+    return folded(f"{count} run{'s' * (count > 1)}, sorted by a click on a title", table([titles, *rows], True))
+
+
+def _configs(experiment: Experiment) -> str:
+    """Returns what differs between the configs or is swept, and the whole of each, folded."""
+    records = experiment.records
+    parts = []
+    if len(records) > 1:
+        different = labels.differences([(record.config, {}) for record in records])
+        keys = list(dict.fromkeys(key for of in different for key in of))
+        rows = [[key, *(str(of.get(key, "")) for of in different)] for key in keys]
+        if rows:
+            parts.append(table([["differs", *(str(record.workdir) for record in records)], *rows]))
+    swept = [
+        [key, ", ".join(map(page_data.word, values)) if isinstance(values, list) else page_data.word(values)]
+        for record in records[:1]
+        if isinstance(record.config.get("sweep"), Mapping)
+        for key, values in record.config["sweep"].items()
+        if values is not None
+    ]
+    if swept:
+        parts.append(table([["swept", "values"], *swept]))
+    for record in records:
+        name = f" of {record.workdir}" if len(records) > 1 else ""
+        parts.append(folded(f"Whole config{name}", _json(record.config)))
+    return "".join(parts)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return f"<pre>{text(json.dumps(content, indent=1, ensure_ascii=False), MOST_JSON)}</pre>"
+
+
+def _files(record: Record) -> str:
+    """Returns the files of a workdir and the commands that make it and this page."""
+    command = record.environment.get("command")
+    again = f"python {shlex.join(map(str, command))}" if isinstance(command, list) and command else ""
+    commit = record.environment.get("git_commit")
+    lines = [f"git checkout {commit}"] if isinstance(commit, str) else []
+    lines += [again] if again else []
+    lines.append(f"python -m warmup_jax.report {shlex.quote(str(record.workdir))}")
+    costs = tables.costs(record.summary) if record.summary is not None else []
+    rows = [[name, meaning] for name, meaning in FILES.items() if (record.workdir / name).exists()]
+    return "".join(
+        [
+            element("p", str(record.workdir)),
+            element("pre", "\n".join(lines)),
+            *(element("p", line) for line in costs),
+            table([["file", "content"], *rows]),
+            folded("Environment", _json(record.environment)),
+        ]
+    )

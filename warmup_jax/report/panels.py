@@ -1,0 +1,190 @@
+"""One panel of a picture: curves of one metric, its axes, and marks for what they cannot show."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from warmup_jax import pictures
+from warmup_jax.pictures import Look
+from warmup_jax.report import groups, labels, limits
+from warmup_jax.report.groups import Band, Line
+from warmup_jax.report.limits import Limits
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW, FEWER = 20, 8  # points of a curve that are all marked, and of one of many curves
+MARKED = 6  # points of a longer curve that are marked, so that it can be told apart without its color
+DENSE = 20_000  # points of a panel from which on a .svg holds them as pixels
+MOST_CLIPPED = 5  # marks of a curve that leaves the axis again and again
+ROUGH = 15  # a curve is rough if it covers its range so many times
+RATE_LOG = 10  # peak rates that differ by this factor get a logarithmic axis
+BEYOND = "▲ ▼ values beyond the axis"
+DIVERGED = "✕ first update that was not finite"
+
+
+def limits_of(lines: Sequence[Line], metrics: Sequence[str]) -> Limits:
+    """Returns the limits of the axis of one or several metrics that are alike.
+
+    Runs that diverged do not decide about them if others did not, except for the learning rate, which they do not
+    change.
+    """
+    scale = labels.scaled(metrics[0])
+    healthy, others, peaks = [], [], []
+    for line in lines:
+        for member, diverged in zip(line.members, line.diverged, strict=True):
+            for metric in metrics:
+                if metric in member:
+                    values = member[metric][1] * scale
+                    (healthy if diverged is None else others).append(values)
+                    peaks.append(np.nanmax(values, initial=-np.inf))
+    log: bool | None = None if labels.label(metrics[0]).log else False
+    if metrics[0] == "opt/learning_rate":
+        finite = [peak for peak in peaks if 0 < peak < np.inf]
+        log = bool(finite and max(finite) > RATE_LOG * min(finite))
+        others, healthy = [], healthy + others
+    return limits.robust_limits(healthy, others, log)
+
+
+def draw(
+    axis: "Axes",
+    lines: Sequence[tuple[Line, Look]],
+    metric: str,
+    limit: Limits,
+    end: float,
+    reference: tuple[float, str] | None = None,
+    numbers: tuple[bool, bool] = (True, True),
+) -> list[str]:
+    """Draws a metric of some lines into a panel.
+
+    Args:
+      axis: the panel.
+      lines: each with its look; the first lies lowest.
+      metric: its name in the log.
+      limit: of the vertical axis.
+      end: the last update of any line, which all panels share.
+      reference: (value, name) of a horizontal line.
+      numbers: whether the horizontal and the vertical axis have numbers; without, the panel shares those of another.
+
+    Returns:
+      The sentences that explain what the panel uses, for a footnote.
+    """
+    scale, notes, points = labels.scaled(metric), [], 0
+    axis.set_yscale("log" if limit.log else "linear")
+    axis.set(xlim=(-0.02 * end, 1.02 * end), ylim=(limit.low, limit.high))
+    updates = [tick for tick in limits.ticks(0, end, log=False) if tick == round(tick)]
+    for name, ticks, numbered in zip(
+        "xy", (updates, limits.ticks(limit.low, limit.high, limit.log)), numbers, strict=True
+    ):
+        (pictures.set_ticks if numbered else pictures.set_grid)(axis, name, ticks)
+    for index, (line, look) in enumerate(lines):
+        band = groups.band(line, metric)
+        if not len(band.steps):
+            continue
+        band = Band(band.steps, *(values * scale for values in band[1:]))
+        points += len(band.steps)
+        if len(line.members) > 1:
+            axis.fill_between(band.steps, band.low, band.high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+        axis.plot(
+            band.steps,
+            band.middle,
+            color=look.color,
+            linestyle="-" if _is_rough(band.middle, limit.log) else look.dashes,
+            linewidth=look.width,
+            marker=look.marker or ("o" if len(band.steps) < FEWER else None),
+            markersize=2.2 + look.width if look.marker else 2.4,
+            markeredgewidth=0,
+            markevery=_marked(len(band.steps), index, len(lines)),
+            zorder=3,
+        )
+        notes += _beyond(axis, band, limit, look)
+        if metric == "train/loss" or metric.startswith("diag/"):
+            notes += _diverged(axis, line, metric, limit, look)
+    if points > DENSE:
+        axis.set_rasterization_zorder(4)
+    if reference is not None:
+        _reference(axis, limit, reference[0], reference[1] if numbers[1] else "")
+    return notes
+
+
+def _is_rough(values: np.ndarray, log: bool) -> bool:
+    """Returns True for a curve that goes up and down so often that dashes would be lost in it."""
+    shown = values[np.isfinite(values) & ((values > 0) | (not log))]
+    shown = np.log10(shown) if log else shown
+    return shown.size > 0 and bool(np.abs(np.diff(shown)).sum() > ROUGH * np.ptp(shown))
+
+
+def _marked(points: int, index: int, lines: int) -> tuple[int, int]:
+    """Returns (first, every) of the points of a curve that have a marker, at other places for each curve."""
+    if points < FEW:
+        return 0, 1
+    every = points // MARKED
+    return every * (2 * index + 1) // (2 * max(lines, 1)), every
+
+
+def _beyond(axis: "Axes", band: Band, limit: Limits, look: Look) -> list[str]:
+    """Marks where a curve leaves the axis, by a triangle at the edge."""
+    notes = []
+    for outside, marker, edge in (
+        (band.middle > limit.high, "^", limit.high),
+        (band.middle < limit.low, "v", limit.low),
+    ):
+        starts = np.flatnonzero(outside & ~np.append(False, outside[:-1]))[:MOST_CLIPPED]
+        if starts.size:
+            _mark(axis, band.steps[starts], np.full(starts.size, edge), marker, look)
+            notes.append(BEYOND)
+    return notes
+
+
+def _diverged(axis: "Axes", line: Line, metric: str, limit: Limits, look: Look) -> list[str]:
+    """Marks the divergence of each run at its last finite value."""
+    marks = []
+    for member, diverged in zip(line.members, line.diverged, strict=True):
+        if diverged is None:
+            continue
+        steps, values = member.get(metric, (np.empty(0), np.empty(0)))
+        before = np.flatnonzero(np.isfinite(values) & (steps <= diverged))
+        if before.size or metric == "train/loss":
+            value = values[before[-1]] * labels.scaled(metric) if before.size else limit.high
+            marks.append((diverged, min(max(value, limit.low), limit.high)))
+    if marks:
+        _mark(axis, *zip(*marks, strict=True), "x", look)
+    return [DIVERGED] if marks else []
+
+
+def _mark(
+    axis: "Axes", steps: Sequence[float] | np.ndarray, values: Sequence[float] | np.ndarray, marker: str, look: Look
+) -> None:
+    axis.plot(
+        steps,
+        values,
+        linestyle="none",
+        marker=marker,
+        markersize=6.5 if look.marker else 4.5,
+        markeredgewidth=(2.0 if look.marker else 1.4) if marker == "x" else 0.6,
+        markeredgecolor=look.color if marker == "x" else "white",
+        color=look.color,
+        clip_on=False,
+        zorder=6,
+    )
+
+
+def _reference(axis: "Axes", limit: Limits, value: float, name: str) -> None:
+    if limit.low < value < limit.high:
+        low, end, here = np.log10([limit.low, limit.high, value]) if limit.log else (limit.low, limit.high, value)
+        high = here > low + 0.85 * (end - low)  # no room above the line
+        axis.axhline(value, color=pictures.GREY, linewidth=1.0, linestyle=(0, (2, 2)), zorder=1)
+        axis.annotate(
+            name,
+            (1.0, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -2 if high else 2),
+            textcoords="offset points",
+            ha="right",
+            va="top" if high else "bottom",
+            fontsize=8,
+            color=pictures.GREY,
+            zorder=5,
+            bbox=dict(boxstyle="square,pad=0.1", facecolor="white", edgecolor="none", alpha=0.75),
+        )
