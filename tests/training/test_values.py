@@ -70,7 +70,7 @@ def refused(function, config, message):
         ({"model.width": 1e-50}, "model.width=1e-50; allowed: 0 and numbers"),
         ({"schedule_args.exponent": np.inf}, "schedule_args.exponent=inf; allowed: finite numbers"),
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=1e-46)}, "critical_rate.guess=1e-46; allowed"),
-        ({"seed": 2**32 - 1, "sweep": {"seeds": 2}}, "seed must be at least 0"),
+        ({"seed": 2**32 - 1, "sweep": {"seeds": 2}}, "seed=4294967296; allowed: integers from 0 to 4294967295"),
         (
             {"sweep": {"seeds": 10**12}},
             "sweep has 1000000000000 runs, with sweep.seeds=1000000000000; allowed: at most",
@@ -206,7 +206,7 @@ def test_a_repeated_word_of_a_config_is_named(family, arg, repeated):
         ({"dataset.prompt_length": 32}, "dataset.prompt_length=32; allowed: below the dataset.length=32 of a row"),
         ({"dataset.prompt_length": 20}, "decoding.length=16; allowed: integers from 1 to 12"),
         ({"decoding.samples": 2.5}, "decoding.samples=2.5; allowed: integers from 0"),
-        ({"decoding.examples": 0}, "decoding.examples must be above 0, got 0"),
+        ({"decoding.examples": 0}, "decoding.examples=0; allowed: integers from 1"),
         ({"model.max_positions": 31}, "length of input_shape=32; allowed: at most max_positions=31"),
         ({"model.width": 10**9}, "width=1000000000; allowed: integers from 1 to 1048576"),
         ({"model.depth": 10**6}, "depth=1000000; allowed: integers from 1 to 10000"),
