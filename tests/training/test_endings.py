@@ -50,7 +50,7 @@ def own(monkeypatch):
 
 def test_a_program_starts_itself_again_and_takes_signals_after_it(own):
     process.restart_with_huge_pages()
-    assert len(own.restarted) == 1 and process.is_own()
+    assert len(own.restarted) == 1 and process.may_restart()
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(shutdown.SIGNALS)
 
 
@@ -58,7 +58,7 @@ def test_a_program_starts_itself_again_and_takes_signals_after_it(own):
 def test_a_module_or_a_command_can_be_started_again(own, monkeypatch, how):
     monkeypatch.setattr(sys, "orig_argv", ["python", how, "a.module"])
     own.main.__spec__ = "a module's" if how == "-m" else None
-    assert process.is_own()
+    assert process.may_restart()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_thread_does_not_replace_its_process(own):
 
 def test_a_program_from_standard_input_is_not_started_again():
     code = "from warmup_jax.runtime import process; process.with_huge_pages = lambda: {'A': 'b'}\n"
-    code += "process.restart_with_huge_pages(); print(process.is_own())"
+    code += "process.restart_with_huge_pages(); print(process.may_restart())"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
 

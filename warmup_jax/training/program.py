@@ -70,6 +70,11 @@ class Group(NamedTuple):
         return f"runs_{self.runs[0]}-{self.runs[-1]}"
 
     @property
+    def compiles(self) -> bool:
+        """True for the first group of its plan; the others find its compiled functions."""
+        return self.runs[0] == self.plan.runs[0]
+
+    @property
     def lane_knobs(self) -> list[Knobs]:
         """The knobs of each lane."""
         runs = [*self.runs, *[self.runs[-1]] * (self.plan.num_lanes - len(self.runs))]
@@ -339,7 +344,7 @@ def chunk_inputs(job: Job, plan: Plan, knobs: Knobs, carries: Mapping[str, Any],
         arrays=job.train_arrays,
         batches=chunk,
         steps=np.arange(step, step + length, dtype=np.int32),
-        key=stream(plan.config["seed"], AUGMENTATION),
+        key=shared_key(plan.config["seed"], AUGMENTATION),
     )
 
 
@@ -365,11 +370,11 @@ def probe_inputs(
         arrays=job.train_arrays,
         test_arrays=job.test_arrays,
         batches=probes.batches_for(prober, job.dataset, config["seed"], config["batch_size"], step),
-        key=jax.random.fold_in(stream(config["seed"], AUGMENTATION), max(step - 1, 0)),
+        key=jax.random.fold_in(shared_key(config["seed"], AUGMENTATION), max(step - 1, 0)),
     )
 
 
 @functools.cache  # every number is a program of its own, and the loop asks at every chunk
-def stream(seed: int, index: int) -> jax.Array:
+def shared_key(seed: int, index: int) -> jax.Array:
     """Returns the key of one of the random streams of a config's seed, which its runs share."""
     return jax.random.fold_in(jax.random.key(seed), index)

@@ -1,5 +1,6 @@
 """The content of `environment.json`: everything besides the config that the numbers of a run may depend on."""
 
+import collections
 import os
 import platform
 import subprocess
@@ -37,6 +38,15 @@ def environment() -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if changes is None else bool(changes),
     }
+
+
+def devices() -> str:
+    """Returns the devices of this process in words, such as "2 x cpu" or "1 x gpu (NVIDIA H100)"."""
+    found = collections.Counter((device.platform, device.device_kind) for device in jax.devices())
+    return ", ".join(
+        f"{count} x {platform}{'' if kind.lower() == platform else f' ({kind})'}"
+        for (platform, kind), count in found.items()
+    )
 
 
 def _git(*args: str) -> str | None:
