@@ -5,16 +5,18 @@ import time
 STARTED = time.perf_counter()  # before the imports, which count for the time to the first step
 
 import contextlib
+import shlex
 from pathlib import Path
 
 from warmup_jax.runtime import process
 from warmup_jax.workdir import shutdown
 
-if __name__ == "__main__" and process.is_own():
+if __name__ == "__main__" and process.may_restart():
     shutdown.exit_on_signal()  # also before the imports, which take seconds
 
 from warmup_jax import cli, places
 
+FEW_RUNS = 12  # after more, several seeds of all of them are no next step
 WORKDIR = ("DIR", "folder of the run, which it resumes; by default a new one")
 
 
@@ -33,14 +35,15 @@ def main(arguments: cli.Arguments) -> None:
 
     print(f"workdir: {workdir}", flush=True)
     try:
-        experiment.run(arguments.config, workdir, STARTED, arguments.given)
+        summary = experiment.run(arguments.config, workdir, STARTED, arguments.given)
+        say_what_next(arguments, workdir, len(summary["runs"]))
     except experiment.UserError as error:
         if given is None:
             with contextlib.suppress(OSError):
                 workdir.rmdir()  # it is empty if nothing came of the run
         cli.fail(error)
     except experiment.Interrupted as interruption:
-        print(interruption)
+        print(f"{interruption}\nresume: {cli.command(arguments, workdir=workdir)}")
     except OSError as error:
         with contextlib.suppress(SystemExit):
             cli.fail(error, status=1)
@@ -48,6 +51,13 @@ def main(arguments: cli.Arguments) -> None:
     except Exception:
         shutdown.end_soon()
         raise
+
+
+def say_what_next(arguments: cli.Arguments, workdir: Path, runs: int) -> None:
+    """Prints a command for a page about the runs, and one for the same runs over several seeds if there are few."""
+    print(f"next: {shlex.join([cli.python(), '-m', 'warmup_jax.report', str(workdir)])}")
+    if runs <= FEW_RUNS and not arguments.config.sweep.get("seeds"):
+        print(f"next: {cli.command(arguments, '--config.sweep.seeds=5')}")
 
 
 if __name__ == "__main__":

@@ -61,15 +61,15 @@ def test_concrete_numbers_are_computed_in_double_precision_and_traced_ones_are_n
 @pytest.mark.parametrize(
     "check, message",
     [
-        (lambda: numerics.require("eps", -1.0, 0), "eps must be finite and at least 0, got -1.0"),
+        (lambda: numerics.require("eps", -1.0, 0), "eps=-1.0; allowed: finite numbers from 0"),
         (
             lambda: numerics.require("eps", 0, 0, 1, above=True, below=True),
-            "eps must be finite and above 0 and below 1",
+            "eps=0; allowed: numbers above 0 and below 1",
         ),
-        (lambda: numerics.require("eps", np.nan), "eps must be finite, got nan"),
-        (lambda: numerics.require("eps", "1"), "eps must be a number, got '1'"),
-        (lambda: numerics.require("eps", (0.5, 2.0), 0, 1), "eps must be finite and at least 0 and at most 1"),
-        (lambda: numerics.require_steps("steps", 1.5), "steps must be a whole number of updates, got 1.5"),
+        (lambda: numerics.require("eps", np.nan), "eps=nan; allowed: finite numbers"),
+        (lambda: numerics.require("eps", "1"), "eps='1'; allowed: numbers"),
+        (lambda: numerics.require("eps", (0.5, 2.0), 0, 1), r"eps=\(0.5, 2.0\); allowed: numbers from 0 and up to 1"),
+        (lambda: numerics.require_steps("steps", 1.5), "steps=1.5; allowed: whole numbers of updates"),
     ],
 )
 def test_a_number_out_of_range_is_one_line(check, message):

@@ -7,6 +7,9 @@ order. So `--config.peak_lr=0.5`, `--config.peak_lr 0.5` and `-config.peak_lr=0.
 import atexit
 import contextlib
 import gc
+import os
+import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -38,12 +41,14 @@ class Arguments(NamedTuple):
       name: the name of the config file, without folder and ending.
       options: the values of the program's own options, None where not given.
       given: the dotted keys of the overrides.
+      pairs: name and value of every argument, in order.
     """
 
     config: ConfigDict
     name: str
     options: dict[str, str | None]
     given: tuple[str, ...]
+    pairs: tuple[tuple[str, str | None], ...]
 
 
 def run(main: Callable[[Arguments], None], about: str, **options: tuple[str, str]) -> None:
@@ -103,7 +108,7 @@ def parse(argv: Sequence[str], about: str, options: dict[str, tuple[str, str]]) 
         print("\n".join(config_files.lines(config)))
         sys.exit(0)
     given = tuple(name.removeprefix("no").removeprefix("config.") for name, _ in overrides)
-    return Arguments(config, Path(path.partition(":")[0]).stem, chosen, given)
+    return Arguments(config, Path(path.partition(":")[0]).stem, chosen, given, tuple(pairs))
 
 
 def normal_form(argv: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -132,6 +137,27 @@ def normal_form(argv: Iterable[str]) -> list[tuple[str, str | None]]:
             pairs.append((name, value if equals else None))
             waits = not equals and not name.startswith("noconfig.")
     return pairs
+
+
+def command(arguments: Arguments, *more: str, **options: object) -> str:
+    """Returns the command of this program with some arguments more, as one line for a shell.
+
+    Args:
+      arguments: of this process; the program's own options among them are left out.
+      *more: such as "--config.sweep.seeds=5".
+      **options: values of the program's own options.
+    """
+    kept = [(name, value) for name, value in arguments.pairs if name not in arguments.options]
+    written = [f"--{name}" if value is None else f"--{name}={value}" for name, value in (*kept, *options.items())]
+    return shlex.join([python(), sys.argv[0], *written, *more])
+
+
+def python() -> str:
+    """Returns how to start the Python of this process from here."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    near = os.path.relpath(sys.executable)
+    return sys.executable if near.startswith(os.pardir) else near
 
 
 def usage(about: str, options: dict[str, tuple[str, str]]) -> str:

@@ -50,20 +50,29 @@ def require(
         return
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must be a number, got {value!r}")
+        raise ValueError(f"{name}={value!r}; allowed: numbers")
     fine = np.isfinite(array) & (array > low if above else array >= low)
     fine &= array < high if below else array <= high
     if not fine.all():
-        bounds = [f"{'above' if above else 'at least'} {low:g}"] if np.isfinite(low) else []
-        bounds += [f"{'below' if below else 'at most'} {high:g}"] if np.isfinite(high) else []
-        raise ValueError(f"{name} must be finite{''.join(f' and {b}' for b in bounds)}, got {value}")
+        raise ValueError(f"{name}={value}; allowed: {interval(low, high, above=above, below=below)}")
+
+
+def interval(low: float = -np.inf, high: float = np.inf, *, above: bool = False, below: bool = False) -> str:
+    """Returns the numbers that `require` allows in words.
+
+    >>> interval(0, 1, below=True)
+    'numbers from 0 and below 1'
+    """
+    bounds = [f"{'above' if above else 'from'} {low:g}"] if np.isfinite(low) else []
+    bounds += [f"{'below' if below else 'up to'} {high:g}"] if np.isfinite(high) else []
+    return f"{'numbers' if len(bounds) == 2 else 'finite numbers'} {' and '.join(bounds)}".rstrip()
 
 
 def require_steps(name: str, value: ArrayLike) -> None:
     """Checks that a concrete number of updates is whole and not negative."""
     require(name, value, 0)
     if is_concrete(value) and (np.asarray(value) != np.floor(value)).any():
-        raise ValueError(f"{name} must be a whole number of updates, got {value}")
+        raise ValueError(f"{name}={value}; allowed: whole numbers of updates")
 
 
 def extra_argument(name: str, extra_args: Mapping[str, Any], where: str) -> jax.Array:

@@ -4,20 +4,20 @@ import pytest
 from warmup_jax.data import batch_index
 
 
-def stream(seed, size, batch_size, steps):
+def indices(seed, size, batch_size, steps):
     return np.concatenate([batch_index(seed, step, size, batch_size) for step in range(steps)])
 
 
 @pytest.mark.parametrize("size, batch_size", [(10, 3), (10, 10), (7, 1), (12, 4), (11, 10)])
 def test_every_epoch_is_a_permutation(size, batch_size):
     epochs = 6
-    index = stream(3, size, batch_size, -(-epochs * size // batch_size))[: epochs * size]
+    index = indices(3, size, batch_size, -(-epochs * size // batch_size))[: epochs * size]
     for epoch in index.reshape(epochs, size):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(size))
 
 
 def test_batch_size_does_not_change_the_stream():
-    np.testing.assert_array_equal(stream(0, 20, 5, 12), stream(0, 20, 12, 5))
+    np.testing.assert_array_equal(indices(0, 20, 5, 12), indices(0, 20, 12, 5))
 
 
 def test_batches_do_not_depend_on_earlier_calls():

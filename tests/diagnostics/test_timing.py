@@ -77,7 +77,7 @@ def test_a_bad_timing_is_one_line(change, message):
 def test_a_bad_choice_is_one_line():
     for config, message in (
         ({"sharpnes": {}}, "unknown diagnostic 'sharpnes'; did you mean 'sharpness'"),
-        ({"norms": True}, "diagnostics.norms must be a dict of its arguments, got True"),
+        ({"norms": True}, "diagnostics.norms=True; allowed: dicts of its arguments, and None"),
         ({"sharpness": dict(iterations=3)}, "'sharpness' needs the argument 'every'"),
     ):
         with pytest.raises(ValueError, match=message):

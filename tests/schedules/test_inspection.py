@@ -79,10 +79,13 @@ def test_durations(length, updates):
         ({}, "got none"),
         (dict(steps=3, epochs=1.0), "got steps=3, epochs=1.0"),
         (dict(epochs=1.0), "batch_size"),
-        (dict(fraction=1.5, num_steps=10), "fraction must be at least 0 and at most 1, got 1.5"),
-        (dict(steps=-1), "steps must be at least 0, got -1"),
+        (dict(fraction=1.5, num_steps=10), "fraction=1.5; allowed: numbers from 0 and up to 1"),
+        (dict(steps=-1), "steps=-1; allowed: finite numbers from 0"),
         (dict(steps=2.5), "whole number"),
-        (dict(tokens=5, tokens_per_batch=0), "tokens_per_batch above 0, got 0"),
+        (
+            dict(tokens=5, tokens_per_batch=0),
+            "tokens_per_batch=0; allowed for a warmup in tokens: finite numbers above 0",
+        ),
     ],
 )
 def test_bad_durations_name_the_culprit(length, named):

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from warmup_jax import report
+from warmup_jax import report, streams
 from warmup_jax.runtime import process
 from warmup_jax.training import experiment, loop
 from warmup_jax.workdir import shutdown
@@ -50,7 +50,7 @@ def own(monkeypatch):
 
 def test_a_program_starts_itself_again_and_takes_signals_after_it(own):
     process.restart_with_huge_pages()
-    assert len(own.restarted) == 1 and process.is_own()
+    assert len(own.restarted) == 1 and process.may_restart()
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(shutdown.SIGNALS)
 
 
@@ -58,7 +58,7 @@ def test_a_program_starts_itself_again_and_takes_signals_after_it(own):
 def test_a_module_or_a_command_can_be_started_again(own, monkeypatch, how):
     monkeypatch.setattr(sys, "orig_argv", ["python", how, "a.module"])
     own.main.__spec__ = "a module's" if how == "-m" else None
-    assert process.is_own()
+    assert process.may_restart()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_thread_does_not_replace_its_process(own):
 
 def test_a_program_from_standard_input_is_not_started_again():
     code = "from warmup_jax.runtime import process; process.with_huge_pages = lambda: {'A': 'b'}\n"
-    code += "process.restart_with_huge_pages(); print(process.is_own())"
+    code += "process.restart_with_huge_pages(); print(process.may_restart())"
     done = subprocess.run([sys.executable, "-"], input=code, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
 
@@ -157,6 +157,38 @@ def test_stop_during_the_summary_ends_the_run_before_its_pictures(tmp_path, stop
     with pytest.raises(experiment.Interrupted, match="stopped by SIGINT; all runs are trained"):
         experiment.run(config(), tmp_path / "run")
     assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_signal_while_a_later_group_compiles_is_not_waited_for(tmp_path, stopped, monkeypatch):
+    """What the group before has trained is saved by then."""
+    two = config() | {"sweep": {"norm": ("post", "pre")}}
+    compiled = []
+
+    def stop_at_the_second(job, group, knobs, batch):
+        if compiled:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        compiled.append(group.name)
+        return original(job, group, knobs, batch)
+
+    original = loop.compile_update
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "compile_update", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(two, tmp_path / "run")
+    assert compiled == ["runs_0-0"]
+    assert [path.name for path in (tmp_path / "run").glob("checkpoints/*/4")] == ["4"]
+    monkeypatch.setattr(loop, "compile_update", lambda *args: compiled.append(args[1].name) or original(*args))
+    assert [run["steps"] for run in experiment.run(two, tmp_path / "run")["runs"]] == [4, 4]
+    assert compiled == ["runs_0-0", "runs_1-1"]
+
+
+@pytest.mark.slow
+def test_a_signal_between_two_groups_stops_the_run_before_the_next_one_compiles(tmp_path, stopped, monkeypatch):
+    stopped(experiment, "leave_nothing_to_save")
+    monkeypatch.setattr(streams, "_waits", True)
+    with pytest.raises(experiment.Interrupted, match="stopped by SIGINT between two groups of runs; all is saved"):
+        experiment.run(config() | {"sweep": {"norm": ("post", "pre")}}, tmp_path / "run")
 
 
 # Programs.

@@ -308,7 +308,7 @@ def test_a_diverging_lane_changes_no_bit_of_another(tmp_path):
         ),
         (dict(diagnostics={"sharpness": FIXED | dict(iterations=0, count=1)}), "iterations=0; allowed: 1 and more"),
         (dict(sweep={"warmup_step": (0, 1)}), "unknown knob to sweep 'warmup_step'; did you mean 'warmup_steps'"),
-        (dict(sweep={"peak_lr": ()}), "sweep.peak_lr must be a non-empty tuple"),
+        (dict(sweep={"peak_lr": ()}), r"sweep.peak_lr=\(\); allowed: tuples of at least one value"),
         (dict(loss="mae"), "unknown loss 'mae'; did you mean 'mse'?"),
     ],
 )

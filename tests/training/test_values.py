@@ -70,7 +70,7 @@ def refused(function, config, message):
         ({"model.width": 1e-50}, "model.width=1e-50; allowed: 0 and numbers"),
         ({"schedule_args.exponent": np.inf}, "schedule_args.exponent=inf; allowed: finite numbers"),
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=1e-46)}, "critical_rate.guess=1e-46; allowed"),
-        ({"seed": 2**32 - 1, "sweep": {"seeds": 2}}, "seed must be at least 0"),
+        ({"seed": 2**32 - 1, "sweep": {"seeds": 2}}, "seed=4294967296; allowed: integers from 0 to 4294967295"),
         (
             {"sweep": {"seeds": 10**12}},
             "sweep has 1000000000000 runs, with sweep.seeds=1000000000000; allowed: at most",
@@ -103,7 +103,21 @@ def refused(function, config, message):
             "optimizer_args.nesterov=True has no effect with momentum=0.0; allowed: False",
         ),
         ({"optimizer_args.momentum": 0.0, "sweep": {"nesterov": (True, False)}}, "nesterov=True has no effect"),
-        ({"warmup_steps": 0, "sweep": {"init_lr": (0.0, 0.1)}}, "sweep.init_lr=(0.0, 0.1) has no effect without"),
+        ({"warmup_steps": 0, "sweep": {"init_lr": (0.0, 0.1)}}, "sweep.init_lr=(0.0, 0.1) has no effect with warmup_"),
+        ({"warmup_steps": 0, "init_lr": 0.1}, "init_lr=0.1 has no effect with warmup_steps=0; allowed: 0.0"),
+        (
+            {"warmup_steps": None, "warmup_epochs": 0.0, "init_lr": 0.1},
+            "init_lr=0.1 has no effect with warmup_epochs=0.0; allowed: 0.0",
+        ),
+        (
+            {"warmup_steps": 0, "sweep": {"warmup": ("linear", "cosine")}},
+            "sweep.warmup=('linear', 'cosine') has no effect with warmup_steps=0; allowed: None",
+        ),
+        ({"warmup_steps": 0, "sweep": {"combination": ("join", "multiply")}}, "sweep.combination="),
+        (
+            {"dataset.residency": "device", "dataset.workers": 2},
+            "dataset.workers=2 has no effect with residency='device'; allowed: 0",
+        ),
         ({"schedule": "cosine_restarts", "schedule_args": {"cycle_steps": 2.0, "num_cycles": 2**20}}, "num_cycles"),
         # Arguments of diagnostics.
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=0.0)}, "critical_rate.guess=0.0; allowed: numbers"),
@@ -132,6 +146,37 @@ def test_a_value_that_the_user_gave_must_be_read(key, value, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"model.norm": "none", "model.norm_kind": "rms"},
+            "model.norm_kind='rms' has no effect with norm='none' and qk_norm=False; allowed: 'layer'",
+        ),
+        (
+            {"model.norm": "rezero", "sweep": {"norm_kind": ("layer", "rms")}},
+            "sweep.norm_kind=('layer', 'rms') has no effect with norm='rezero' and qk_norm=False; allowed: None",
+        ),
+    ],
+)
+def test_a_kind_of_normalisation_needs_a_normalisation(changes, message):
+    refused(schema.validate, lm(**changes), message)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.norm": "none"},
+        {"model.norm": "none", "model.norm_kind": "rms", "model.qk_norm": True},
+        {"model.norm_kind": "rms", "sweep": {"norm": ("none", "post")}},
+        {"init_lr": 1e-4, "warmup_steps": None, "sweep": {"warmup_steps": (0, 2)}},
+        {"warmup": "power", "warmup_args": {"exponent": 2.0}, "warmup_steps": 0},  # a run without it to compare with
+    ],
+)
+def test_a_value_that_some_run_reads_is_allowed(changes):
+    schema.validate(lm(**changes))
+
+
 def test_a_name_that_two_components_have_is_called_ambiguous():
     config = resnet(
         optimizer="adam",
@@ -150,7 +195,6 @@ def test_a_name_that_two_components_have_is_called_ambiguous():
         {"peak_lr": 0.0, "optimizer_args.weight_decay": 0.0},
         {"end_lr": 0.05},
         {"end_lr": 0.05, "sweep": {"schedule": ("constant", "linear")}, "schedule_args": {}},
-        {"init_lr": 0.05, "warmup_steps": 0},
         {"recipe": "gpt", "recipe_args": {"end_fraction": 0.2}, "sweep": {"peak_lr": (0.1, 1.0)}},
         {"recipe": "wsd", "end_lr": 0.05},
         {"recipe": "inverse_sqrt", "init_lr": 0.05},
@@ -206,7 +250,7 @@ def test_a_repeated_word_of_a_config_is_named(family, arg, repeated):
         ({"dataset.prompt_length": 32}, "dataset.prompt_length=32; allowed: below the dataset.length=32 of a row"),
         ({"dataset.prompt_length": 20}, "decoding.length=16; allowed: integers from 1 to 12"),
         ({"decoding.samples": 2.5}, "decoding.samples=2.5; allowed: integers from 0"),
-        ({"decoding.examples": 0}, "decoding.examples must be above 0, got 0"),
+        ({"decoding.examples": 0}, "decoding.examples=0; allowed: integers from 1"),
         ({"model.max_positions": 31}, "length of input_shape=32; allowed: at most max_positions=31"),
         ({"model.width": 10**9}, "width=1000000000; allowed: integers from 1 to 1048576"),
         ({"model.depth": 10**6}, "depth=1000000; allowed: integers from 1 to 10000"),

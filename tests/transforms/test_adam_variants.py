@@ -169,13 +169,13 @@ def test_complex_parameters(name):
     "call, message",
     [
         *[
-            (lambda make=make, name=name, bad=bad: make(**{name: bad}), f"{name} must be .* {bad}")
+            (lambda make=make, name=name, bad=bad: make(**{name: bad}), f"{name}={bad}; allowed: ")
             for make in VARIANTS.values()
             for name, bad in (("b1", 1.0), ("b1", -0.1), ("b2", 1.5), ("b2", float("nan")), ("eps", -1e-8))
         ],
-        (lambda: transforms.scale_by_adam_frozen(-1), "n must be .* -1"),
-        (lambda: transforms.scale_by_rectified_adam(threshold=4.0), "threshold must be .* 4.0"),
-        (lambda: transforms.scale_by_rectified_adam(threshold=float("nan")), "threshold must be .* nan"),
+        (lambda: transforms.scale_by_adam_frozen(-1), "n=-1; allowed: "),
+        (lambda: transforms.scale_by_rectified_adam(threshold=4.0), "threshold=4.0; allowed: "),
+        (lambda: transforms.scale_by_rectified_adam(threshold=float("nan")), "threshold=nan; allowed: "),
         (lambda: transforms.scale_by_rectified_adam(degenerate="adam"), "unknown degenerate 'adam'.*sgd, skip"),
     ],
 )

@@ -140,11 +140,17 @@ def test_the_warmup_of_the_110_layer_resnet_is_in_the_rate_that_is_read():
     "call, message",
     [
         (lambda: transforms.warmup_until("error", 0.8, 0.1, 1.0, mode="under"), "unknown mode 'under'.*above, below"),
-        (lambda: transforms.warmup_until("error", float("nan"), 0.1, 1.0), "threshold must be .* nan"),
-        (lambda: transforms.warmup_until("error", None, 0.1, 1.0), "threshold must be a number"),
-        (lambda: transforms.warmup_until(lambda extra: True, 0.8, 0.1, 1.0), "threshold must be None"),
-        (lambda: transforms.warmup_until("error", 0.8, -0.1, 1.0), "low must be .* -0.1"),
-        (lambda: transforms.warmup_until("error", 0.8, 0.1, float("nan")), "high must be .* nan"),
+        (lambda: transforms.warmup_until("error", float("nan"), 0.1, 1.0), "threshold=nan; allowed: "),
+        (
+            lambda: transforms.warmup_until("error", None, 0.1, 1.0),
+            "threshold=None; allowed for metric='error': finite numbers",
+        ),
+        (
+            lambda: transforms.warmup_until(lambda extra: True, 0.8, 0.1, 1.0),
+            "threshold=0.8; allowed for metric=.*: None",
+        ),
+        (lambda: transforms.warmup_until("error", 0.8, -0.1, 1.0), "low=-0.1; allowed: "),
+        (lambda: transforms.warmup_until("error", 0.8, 0.1, float("nan")), "high=nan; allowed: "),
         (
             lambda: applied(transforms.warmup_until("error", 0.8, 0.1, 1.0), jnp.zeros(()), 1, loss=[1.0]),
             r"'error': call update\(..., error=...\) \(given: loss\)",

@@ -130,7 +130,7 @@ def test_fast_forward_moves_our_own_clocks():
     "tx, step, message",
     [
         (optax.scale_by_adam(), 3, "no counter of a schedule"),
-        (recorded(), -1, "step must be .* -1"),
+        (recorded(), -1, "step=-1; allowed: "),
     ],
 )
 def test_fast_forward_that_would_do_nothing_is_an_error(tx, step, message):

@@ -128,7 +128,7 @@ def _eval_batch(batch_size: int, split: Split, number: int) -> Batch:
 
 def _batches(make: Callable[[Split, int], Batch], split: Split, start: int, stop: int, workers: int) -> Iterator[Batch]:
     if split.arrays is None:
-        return _stream(functools.partial(make, split), start, stop, workers)
+        return _read_ahead(functools.partial(make, split), start, stop, workers)
     return map(functools.partial(make, _indexed(split)), range(start, stop))
 
 
@@ -137,7 +137,7 @@ def _indexed(split: Split) -> Split:
     return split if split.arrays is None else split._replace(read=lambda index: {"index": index}, sample=None)
 
 
-def _stream(make: Callable[[int], Batch], start: int, stop: int, workers: int) -> Iterator[Batch]:
+def _read_ahead(make: Callable[[int], Batch], start: int, stop: int, workers: int) -> Iterator[Batch]:
     # Elements are whole batches addressed by step: neither threads nor workers can change their order, and resuming
     # needs no iterator state.
     if start == stop:

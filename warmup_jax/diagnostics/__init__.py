@@ -172,7 +172,7 @@ def from_config(config: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], d
         if args is None:  # dropped
             continue
         if not isinstance(args, Mapping):
-            raise ValueError(f"diagnostics.{name} must be a dict of its arguments, got {args!r}")
+            raise ValueError(f"diagnostics.{name}={args!r}; allowed: dicts of its arguments, and None")
         if diagnostic.kind == "probe":
             timings[name], chosen[name] = split_timing(name, args)
         else:

@@ -8,7 +8,7 @@ COLUMNS = (
     ("train/loss", "train loss", ".4g"),
     ("eval/loss", "test loss", ".4g"),
     ("eval/perplexity", "perplexity", ".4g"),
-    ("eval/accuracy", "test accuracy", ".1%"),
+    ("eval/accuracy", "test acc.", ".1%"),
     ("eval/bleu", "BLEU", ".2f"),
     ("eval/exact_match", "exact", ".1%"),
 )
@@ -24,9 +24,10 @@ def table(summary: Mapping[str, Any]) -> str:
 def rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Returns a row of titles and a row for each run, as text."""
     columns = [column for column in COLUMNS if any(column[0] in run["final"] for run in runs)]
-    found = [("run", "", "peak rate applied", *(title for _, title, _ in columns), "best", "diverged")]
+    diverged = any(run["diverged_at"] is not None for run in runs)  # a terminal of 80 columns has no room for more
+    found = [("run", "", "peak rate", *(title for _, title, _ in columns), "best", *["diverged"] * diverged)]
     for run in runs:
-        best, diverged = run["best"], run["diverged_at"]
+        best, at = run["best"], run["diverged_at"]
         found.append(
             (
                 str(run["run"]),
@@ -34,7 +35,7 @@ def rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
                 _text(run["highest_rate"], ".4g"),
                 *(_text(run["final"].get(key), spec) for key, _, spec in columns),
                 f"{_text(best['eval/accuracy'], '.1%')} at {best['step']}" if best else "",
-                "no" if diverged is None else f"at {diverged}",
+                *["no" if at is None else f"at {at}"] * diverged,
             )
         )
     return found

@@ -38,14 +38,14 @@ def restart_with_huge_pages() -> None:
     program's own.
     """
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    if (wanted := with_huge_pages()) and is_own():
+    if (wanted := with_huge_pages()) and may_restart():
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # one that comes now arrives once the program handles it
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
-def is_own() -> bool:
+def may_restart() -> bool:
     """Returns True if the process runs this program alone and can be started again or ended by it.
 
     It is not in a notebook or an interactive session, under a debugger, in a thread or a worker process, read from

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from warmup_jax.numerics import interval
+
 
 def warmup_steps_from(
     *,
@@ -53,7 +57,7 @@ def warmup_steps_from(
 
     def needed(name: str, number: int | None) -> int:
         if number is None or number <= 0:
-            raise ValueError(f"a warmup in {unit} needs {name} above 0, got {number}")
+            raise ValueError(f"{name}={number}; allowed for a warmup in {unit}: {interval(0, above=True)}")
         return number
 
     if unit == "epochs":
@@ -68,7 +72,7 @@ def warmup_steps_from(
     else:
         updates = value
     if not 0 <= value < float("inf") or (unit == "fraction" and value > 1):
-        raise ValueError(f"{unit} must be at least 0{' and at most 1' if unit == 'fraction' else ''}, got {value}")
+        raise ValueError(f"{unit}={value}; allowed: {interval(0, 1 if unit == 'fraction' else math.inf)}")
     if unit == "steps" and value != int(value):
-        raise ValueError(f"steps must be a whole number of updates, got {value}")
+        raise ValueError(f"steps={value}; allowed: whole numbers of updates")
     return max(round(updates), int(value > 0))

@@ -29,6 +29,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from warmup_jax.data import BOS, PAD
+from warmup_jax.numerics import require
+from warmup_jax.registry import positive_integer
 
 FLOOR = -1e9  # the log-probability of a forced EOS that the model rules out
 
@@ -56,7 +58,7 @@ def greedy(step: Callable, memory: Any, cache: Any, *, batch_size: int, length: 
     References:
       Vaswani et al., `Attention is all you need <https://arxiv.org/abs/1706.03762>`_, 2017
     """
-    _at_least("length", length, 1)
+    positive_integer("length", length)
 
     def going_on(state: tuple) -> jax.Array:
         position, _, done_B, _, _ = state
@@ -145,9 +147,9 @@ def beam_search(
       Wu et al., `Google's neural machine translation system <https://arxiv.org/abs/1609.08144>`_, 2016;
       Ott et al., `fairseq <https://arxiv.org/abs/1904.01038>`_, 2019 (which continuations end)
     """
-    _at_least("length", length, 1)
-    _at_least("beams", beams, 1)
-    _at_least("length_penalty", length_penalty, 0)
+    positive_integer("length", length)
+    positive_integer("beams", beams)
+    require("length_penalty", length_penalty, 0)
     rows_Bx1 = jnp.arange(batch_size)[:, None]
     memory, cache = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (memory, cache))
 
@@ -241,10 +243,9 @@ def sample(
       ValueError: for a length below 1, an empty prompt, or a negative or not finite temperature.
     """
     prompt_BxP = jnp.asarray(prompt_BxP, jnp.int32)
-    _at_least("length", length, 1)
-    _at_least("the length of the prompt", prompt_BxP.shape[1], 1)
-    if not isinstance(temperature, jax.core.Tracer):
-        _at_least("temperature", temperature, 0)
+    positive_integer("length", length)
+    positive_integer("length of the prompt", prompt_BxP.shape[1])
+    require("temperature", temperature, 0)
     tokens_BxL = jnp.pad(prompt_BxP, ((0, 0), (0, length)), constant_values=PAD)
 
     def extend(position: jax.Array, state: tuple) -> tuple:
@@ -274,8 +275,3 @@ def _allowed(values_BxV: jax.Array, bos: int) -> jax.Array:
     """Returns the values with -inf in place of PAD, BOS and NaN."""
     token_V = jnp.arange(values_BxV.shape[-1])
     return jnp.where((token_V == PAD) | (token_V == bos) | jnp.isnan(values_BxV), -jnp.inf, values_BxV)
-
-
-def _at_least(name: str, value: Any, low: int) -> None:
-    if not low <= value < float("inf"):
-        raise ValueError(f"{name} must be finite and at least {low}, got {value}")

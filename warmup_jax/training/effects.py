@@ -22,6 +22,8 @@ NEUTRAL: dict[str, Any] = {
     "recipe_args": {},
 }
 
+UNNORMALISED = ("rezero", "none")  # placements of the normalisation without any
+
 
 def check(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
     """Raises a ValueError for a value that no run reads, and for a sweep over a key that no run reads.
@@ -69,9 +71,26 @@ def _check_zeros(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
         raise ValueError("optimizer_args.nesterov=True has no effect with momentum=0.0; allowed: False")
     if all("scale_by_warmup" in run["transforms"] and run["warmup"] == "none" for run in runs):
         raise ValueError(f"transforms={config['transforms']} has no effect with warmup='none'; allowed: other warmups")
-    lengths = [run[unit] for run in runs for unit in WARMUP_UNITS if run[unit] is not None]
-    if config["sweep"].get("init_lr") is not None and lengths and not any(lengths):
-        raise ValueError(f"sweep.init_lr={config['sweep']['init_lr']} has no effect without a warmup; allowed: None")
+    swept = config["sweep"]
+    for name in ("warmup", "combination", *config["warmup_args"]):
+        if swept.get(name) is not None and all(run["recipe"] is None and _length(run) == 0 for run in runs):
+            raise ValueError(f"sweep.{name}={swept[name]} has no effect with {_length_text(runs[0])}; allowed: None")
+    _check_norm_kind(config, runs)
+    workers, residency = config["dataset"].get("workers"), config["dataset"].get("residency")
+    if workers and residency == "device":
+        raise ValueError(f"dataset.workers={workers} has no effect with residency='device'; allowed: 0")
+
+
+def _check_norm_kind(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
+    """Raises a ValueError for a kind of normalisation in models that have none."""
+    models = [run["model"] for run in runs]
+    if not all(model.get("norm") in UNNORMALISED and model.get("qk_norm") is False for model in models):
+        return
+    reason = f"no effect with norm={models[0]['norm']!r} and qk_norm=False"
+    if config["sweep"].get("norm_kind") is not None:
+        raise ValueError(f"sweep.norm_kind={config['sweep']['norm_kind']} has {reason}; allowed: None")
+    if (kind := models[0].get("norm_kind")) != "layer":
+        raise ValueError(f"model.norm_kind={kind!r} has {reason}; allowed: 'layer'")
 
 
 def without_effect(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -88,7 +107,7 @@ def _read(run: Mapping[str, Any]) -> set[str]:
     decay = inspect.signature(registry.lookup("schedule", schedules.DECAYS, run["schedule"])).parameters
     composed = {"peak_lr", "schedule", "schedule_args", "warmup", "warmup_args"}
     composed |= {"end_lr"} if decay else set()  # a decay that depends on nothing never falls
-    composed |= {"init_lr"} if warmup and not dampened else set()
+    composed |= {"init_lr"} if warmup and not dampened and _length(run) != 0 else set()
     composed |= {"combination"} if "warmup_steps" in warmup and "start" in decay else set()
     if run["recipe"] is None:
         return composed
@@ -98,9 +117,20 @@ def _read(run: Mapping[str, Any]) -> set[str]:
     return read | ({"warmup", "warmup_args"} if "warmup" in recipe or dampened else set())
 
 
+def _length(run: Mapping[str, Any]) -> float | None:
+    """Returns the length of a run's warmup in its own unit, None if it has none."""
+    return next((run[unit] for unit in WARMUP_UNITS if run[unit] is not None), None)
+
+
+def _length_text(run: Mapping[str, Any]) -> str:
+    return next(f"{unit}={run[unit]}" for unit in WARMUP_UNITS if run[unit] is not None)
+
+
 def _reason(run: Mapping[str, Any], key: str) -> str:
     if key == "recipe_args" or run["recipe"] is not None:
         return f"recipe={run['recipe']!r}"
+    if key == "init_lr" and _length(run) == 0:
+        return _length_text(run)
     if key == "init_lr":
         return "transforms=('scale_by_warmup',)" if "scale_by_warmup" in run["transforms"] else "warmup='none'"
     if key == "combination" and run["warmup"] == "none":

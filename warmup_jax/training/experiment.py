@@ -16,6 +16,7 @@ from warmup_jax.training import build, effects, schema
 from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
 from warmup_jax.training.summary import describe, summarise
+from warmup_jax.workdir import environment
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.json_files import read_lines, write_json
 from warmup_jax.workdir.lock import open_workdir
@@ -68,6 +69,7 @@ def run(
             stack.enter_context(open_workdir(workdir, config))
         except (ValueError, OSError) as error:
             raise UserError(" ".join(str(error).split())) from error
+        print(f"devices: {environment.devices()}, {precision(job)}", flush=True)
         for sentence in unfinished_warmups(job):
             print(f"warning: {sentence}", flush=True)
         if job.dataset.facts:
@@ -79,14 +81,15 @@ def run(
             raise UserError(" ".join(str(error).split())) from error
         shutdown.to_save = False
         if shutdown.requested:
-            done = "all runs are trained; repeat the command for the table and the pictures"
-            raise Interrupted(f"stopped by {shutdown.requested}; {done}")
+            raise Interrupted(f"stopped by {shutdown.requested}; all runs are trained, table and pictures are missing")
     record = report.read(workdir)
     report.curves(record)
     report.diagnostics(record)
     print(report.table(summary))
     if (largest_rates := report.phase_diagram(record)) is not None:
         print(largest_rates)
+    for picture in sorted(workdir.glob("*.png")):
+        print(f"picture: {picture}")
     return summary
 
 
@@ -107,6 +110,8 @@ def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -
         host.progress.skip(sum(steps[:first]) + meta["step"])
         host.progress.runs_ended(*ended_runs(job.groups[:first], workdir))
         for index in range(first, len(job.groups)):
+            if index > first and job.groups[index].compiles:
+                leave_nothing_to_save(host, checkpoints[index - 1])
             try:
                 train_group(host, job.groups[index], saved, checkpoints[index])
             finally:
@@ -120,6 +125,18 @@ def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -
         return summary
     finally:
         host.progress.close()
+
+
+def leave_nothing_to_save(host: Host, checkpoints: Checkpoints) -> None:
+    """Waits for the last save of a group, so that a signal need not wait while the next group compiles.
+
+    Raises:
+      Interrupted: if a signal came before.
+    """
+    checkpoints.close()
+    host.shutdown.to_save = False
+    if host.shutdown.requested:
+        raise Interrupted(f"stopped by {host.shutdown.requested} between two groups of runs; all is saved")
 
 
 def find_checkpoint(
@@ -166,6 +183,11 @@ def ended_runs(groups: list[Group], workdir: Path) -> tuple[int, int]:
     runs = {run for group in groups for run in group.runs}
     lines = read_lines(workdir / "metrics.jsonl") if runs else []
     return len(runs), len({line["run"] for line in lines if "train/diverged_at" in line} & runs)
+
+
+def precision(job: Job) -> str:
+    """Returns the dtypes of the models, such as "float32"."""
+    return ", ".join(sorted({group.plan.config["model"]["dtype"] for group in job.groups}))
 
 
 def unfinished_warmups(job: Job) -> list[str]:

@@ -19,7 +19,6 @@ from warmup_jax.workdir.shutdown import ShutdownFlag
 from warmup_jax.workdir.timers import Timers
 
 SHOWN = 80  # characters of a text on the screen; texts.jsonl has all of it
-FEW_RUNS = 12  # with more runs the screen shows overall progress instead of every evaluation
 
 
 class Interrupted(Exception):
@@ -99,10 +98,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
             save(host, checkpoints, knobs, Saved(states, carries), step)
         if interrupted_by:
             checkpoints.close()
-            raise Interrupted(
-                f"stopped by {interrupted_by} after step {step} of run {group.runs[0]}; all is saved, "
-                "the same command goes on from here"
-            )
+            raise Interrupted(f"stopped by {interrupted_by} after step {step} of run {group.runs[0]}; all is saved")
     for run in group.runs:
         host.log.run_ended(run)
     host.progress.skip(plan.num_steps - step)
@@ -112,7 +108,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
 def start(host: Host, group: Group, knobs: Knobs, batch: dict) -> Saved:
     """Returns the initial states and the carries of their first probes; `batch` gives the shapes to compile for."""
     plan = group.plan
-    if group.runs[0] == plan.runs[0]:
+    if group.compiles:
         with host.timers.phase("compile"):
             compile_update(host.job, group, knobs, batch)
     states = plan.init(knobs)
@@ -238,7 +234,7 @@ def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState,
                 job.dataset.texts,
                 config["decoding"],
                 config["eval_batch_size"],
-                jax.random.fold_in(orders.stream(config["seed"], orders.DECODING), step),
+                jax.random.fold_in(orders.random_key(config["seed"], orders.DECODING), step),
                 plan.eval_at_once,
             )
         diverged = diverged_at(group, states)
@@ -250,9 +246,7 @@ def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState,
         if diverged[lane] != NEVER:
             line["train/diverged_at"] = diverged[lane]
         host.log.write(step, run, line)
-        host.progress.advance(
-            0, f"run {run} ({sweep.label(job.changes[run])}) step {step}: {text}", always=len(job.changes) <= FEW_RUNS
-        )
+        host.progress.evaluated(f"run {run} ({sweep.label(job.changes[run])}) step {step}: {text}")
         for sample in decoded.samples[lane]:
             host.log.write_text(step, run, sample | ({"signature": decoded.signature} if decoded.signature else {}))
             host.progress.say("    " + " | ".join(f"{name}: {text[:SHOWN]!r}" for name, text in sample.items()))

@@ -57,15 +57,15 @@ def step_axis(batch_axis: int | None) -> int:
 
 def augmentation_key(orders: tuple[int, ...], batch_axis: int | None) -> jax.Array:
     """Returns the key of the augmentation, or the keys [R] of all lanes."""
-    return stream(orders[0], AUGMENTATION) if batch_axis is None else _streams(orders, AUGMENTATION)
+    return random_key(orders[0], AUGMENTATION) if batch_axis is None else _random_keys(orders, AUGMENTATION)
 
 
 @functools.cache  # every number is a program of its own, and the loop asks at every chunk
-def stream(seed: int, index: int) -> jax.Array:
+def random_key(seed: int, index: int) -> jax.Array:
     """Returns the key of one of the random streams of a seed."""
     return jax.random.fold_in(jax.random.key(seed), index)
 
 
 @functools.cache
-def _streams(seeds: tuple[int, ...], index: int) -> jax.Array:
-    return jnp.stack([stream(seed, index) for seed in seeds])
+def _random_keys(seeds: tuple[int, ...], index: int) -> jax.Array:
+    return jnp.stack([random_key(seed, index) for seed in seeds])

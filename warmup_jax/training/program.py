@@ -68,6 +68,11 @@ class Group(NamedTuple):
         return f"runs_{self.runs[0]}-{self.runs[-1]}"
 
     @property
+    def compiles(self) -> bool:
+        """True for the first group of its plan; the others find its compiled functions."""
+        return self.runs[0] == self.plan.runs[0]
+
+    @property
     def lane_knobs(self) -> list[Knobs]:
         """The knobs of each lane."""
         runs = [*self.runs, *[self.runs[-1]] * (self.plan.num_lanes - len(self.runs))]

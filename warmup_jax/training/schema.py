@@ -8,6 +8,7 @@ import numpy as np
 
 from warmup_jax import data, diagnostics, models, optimizers, registry, schedules, transforms
 from warmup_jax.losses import LOSSES
+from warmup_jax.numerics import interval
 from warmup_jax.runtime import defaults
 from warmup_jax.training import arms, build, effects, evaluation, sweep
 from warmup_jax.training.build import WARMUP_UNITS
@@ -51,6 +52,14 @@ KEYS = {
     "checkpoint_every": int,
     "stop_when_diverged": bool,
 }
+KIND_NAMES = {
+    bool: "True and False",
+    int: "integers",
+    float: "floats, such as 1.0",
+    str: "texts",
+    tuple: "tuples",
+    dict: "dicts",
+}
 POSITIVE = (
     "batch_size",
     "eval_batch_size",
@@ -62,6 +71,8 @@ POSITIVE = (
     "eval_every",
     "checkpoint_every",
 )
+# Keys that count something; the other numbers with bounds are real.
+COUNTS = {key for key, kind in KEYS.items() if kind in (int, (int, None))} | {"beams", "length", "samples", "examples"}
 # Steps and sizes are counted in int32.
 MOST = 2**31
 # name: (lower bound, whether the bound itself is allowed, upper bound, which is not allowed)
@@ -219,7 +230,7 @@ def _check_type(key: str, value: Any, kind: Any) -> None:
         return
     fits = isinstance(value, Mapping) if kind is dict else type(value) is kind
     if not fits:
-        raise ValueError(f"{key} must be {'None or ' if optional else ''}of type {kind.__name__}, got {value!r}")
+        raise ValueError(f"{key}={value!r}; allowed: {KIND_NAMES[kind]}{' and None' if optional else ''}")
 
 
 def _exactly_one(config: Mapping[str, Any], keys: tuple[str, ...]) -> None:
@@ -259,7 +270,7 @@ def _check_bound(key: str, value: int | float) -> None:
             if not np.float32(value) < high:
                 raise ValueError(f"{key}={value} is {np.float32(value):g} in float32; allowed: below {high:g}")
     if not inside:
-        if not np.isfinite(low):
-            raise ValueError(f"{key}={value}; allowed: finite numbers")
-        below = f" and below {high:g}" if np.isfinite(high) else ""
-        raise ValueError(f"{key} must be {'at least' if may_be_low else 'above'} {low}{below}, got {value}")
+        allowed = interval(low, high, above=not may_be_low, below=True)
+        if name in COUNTS:
+            allowed = f"integers from {low + (not may_be_low)}{f' to {high - 1}' if np.isfinite(high) else ''}"
+        raise ValueError(f"{key}={value}; allowed: {allowed}")

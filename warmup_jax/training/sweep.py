@@ -70,7 +70,7 @@ def seeds(config: Mapping[str, Any]) -> int | None:
     """Returns the number of seeds that a config sweeps, None if it sweeps none."""
     count = config["sweep"].get("seeds")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise ValueError(f"sweep.seeds must be a number of seeds from 1 on, got {count!r}")
+        raise ValueError(f"sweep.seeds={count!r}; allowed: integers from 1")
     return count
 
 
@@ -217,11 +217,11 @@ def _values(config: Mapping[str, Any], name: str, values: Any) -> tuple:
         raise ValueError("sweep.seed is unknown: sweep.seeds is the number of seeds")
     static = is_static(config, name)
     if not isinstance(values, (tuple, list)) or not values:
-        raise ValueError(f"sweep.{name} must be a non-empty tuple, got {values!r}")
+        raise ValueError(f"sweep.{name}={values!r}; allowed: tuples of at least one value")
     kind = int if name == "warmup_steps" else float
     for value in values if not static else ():  # others are checked by the component that takes them
         if isinstance(value, bool) or not isinstance(value, (int, kind)):
-            raise ValueError(f"sweep.{name} must hold {kind.__name__}s, got {value!r}")
+            raise ValueError(f"sweep.{name}={values!r}; allowed: tuples of {'integers' if kind is int else 'numbers'}")
     try:
         values = tuple(value if static else kind(value) for value in values)
     except OverflowError as error:

@@ -81,7 +81,7 @@ def chunk_axes(program: Program) -> ChunkInputs:
 
 def init_state(program: Program, knobs: Knobs) -> TrainState:
     """Returns the state before the first update, a pure function of the knobs' seed."""
-    params, stats = program.init(_stream(knobs, 0))
+    params, stats = program.init(_run_key(knobs, 0))
     opt_state = program.optimizer(knobs).init(params)
     return TrainState(jnp.zeros([], jnp.int32), params, stats, opt_state, jnp.full([], NEVER, jnp.int32))
 
@@ -118,7 +118,7 @@ def loss_and_gradient(program: Program, knobs: Knobs, state: TrainState, batch: 
     """Returns the gradients of one run, its statistics after the batch, and loss and accuracy as metrics."""
 
     def objective(params: Any) -> tuple[jax.Array, tuple[Any, dict]]:
-        key = jax.random.fold_in(_stream(knobs, 1), state.step)
+        key = jax.random.fold_in(_run_key(knobs, 1), state.step)
         logits, stats = program.apply(params, state.stats, batch["inputs"], train=True, key=key)
         loss, accuracy, total = losses.sums(program.loss, logits, batch, knobs.label_smoothing)
         metrics = {"train/loss": loss / total, "train/accuracy": accuracy / total}
@@ -239,6 +239,6 @@ def each_run(function: Callable, in_axes: tuple) -> Callable:
     return mapped
 
 
-def _stream(knobs: Knobs, index: int) -> jax.Array:
-    """Returns the key of one of a run's independent random streams: 0 initialisation, 1 dropout."""
+def _run_key(knobs: Knobs, index: int) -> jax.Array:
+    """Returns the key of one of the random streams of a run alone: 0 initialisation, 1 dropout."""
     return jax.random.fold_in(jax.random.key(knobs.seed), index)

@@ -164,7 +164,7 @@ def warmup_until(
     passed = registry.lookup("mode", PASSED, mode)
     if callable(metric) != (threshold is None):
         raise ValueError(
-            f"threshold must be {'None' if callable(metric) else 'a number'} for the metric {metric!r}, not {threshold}"
+            f"threshold={threshold}; allowed for metric={metric!r}: {'None' if callable(metric) else 'finite numbers'}"
         )
     if threshold is not None:
         require("threshold", threshold)

@@ -1,5 +1,6 @@
 """The content of `environment.json`: everything besides the config that the numbers of a run may depend on."""
 
+import collections
 import os
 import platform
 import re
@@ -53,6 +54,15 @@ def cpu() -> str:
     named = [line.partition(":")[2] for line in lines if line.startswith("model name")]
     name = named[0] if named else platform.processor() or platform.machine()
     return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b", " ", name).split())
+
+
+def devices() -> str:
+    """Returns the devices of this process in words, such as "2 x cpu" or "1 x gpu (NVIDIA H100)"."""
+    found = collections.Counter((device.platform, device.device_kind) for device in jax.devices())
+    return ", ".join(
+        f"{count} x {platform}{'' if kind.lower() == platform else f' ({kind})'}"
+        for (platform, kind), count in found.items()
+    )
 
 
 def _git(*args: str) -> str | None:

@@ -135,7 +135,7 @@ def _make(
     rows = {}
     facts: collections.Counter = collections.Counter()
     for part, split in (("train", corpus.train), ("test", corpus.test)):
-        stream, counts = _stream(split, vocabulary)
+        stream, counts = _joined_tokens(split, vocabulary)
         full = (len(stream) - 1) // length
         rest = len(stream) - 1 - full * length
         if len(stream) < 2 or (part == "train" and not full):
@@ -157,7 +157,7 @@ def _too_short(name: str, part: str, size: int, length: int) -> ValueError:
     )
 
 
-def _stream(split: TextSplit, vocabulary: Tokenizer) -> tuple[np.ndarray, collections.Counter]:
+def _joined_tokens(split: TextSplit, vocabulary: Tokenizer) -> tuple[np.ndarray, collections.Counter]:
     """Encodes a split as one stream of tokens [N]; counts empty documents and unknown tokens."""
     parts, counts = [], collections.Counter(dropped_empty=0, unknown_tokens=0)
     for chunk in iterate_chunks(split):
