@@ -15,6 +15,8 @@ SPLITS = {
     "dev": "validation",
 }
 
+ORDER = ("train", "validation", "test")
+
 # Files and folders that systems and archives leave in other folders.
 LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 

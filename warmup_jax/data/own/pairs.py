@@ -72,8 +72,7 @@ def read(files: Mapping[str, Mapping[str, pathlib.Path]]) -> OwnSet:
     languages = list(files["train"])
     stamps = {path: stamp(path) for by_language in files.values() for path in by_language.values()}
     digest = hashlib.sha256(repr((VERSION, languages)).encode())
-    sizes = _Sizes()
-    counts = {split: _count(split, by_language, digest, sizes) for split, by_language in files.items()}
+    counts = {split: _count(split, by_language, digest) for split, by_language in files.items()}
     for split, found in counts.items():
         if found.pairs == found.empty:
             first = next(iter(files[split].values()))
@@ -84,13 +83,13 @@ def read(files: Mapping[str, Mapping[str, pathlib.Path]]) -> OwnSet:
         splits = {split: functools.partial(_examples, by_language) for split, by_language in files.items()}
         notes += _seen(files)
     else:
-        usable = counts["train"].pairs - counts["train"].empty
-        held = frozenset(counts["train"].smallest[: min(max(1, usable // HELD_OUT), MOST_HELD_OUT)])
-        if len(counts["train"].smallest) < 2:
+        usable, smallest = counts["train"].pairs - counts["train"].empty, counts["train"].smallest
+        if len(smallest) < 2:
             raise ValueError(f"{files['train'][languages[0]]} has one sentence alone, and there is no test file")
+        held = frozenset(smallest[: min(max(1, usable // HELD_OUT), len(smallest) - 1)])
         splits = {
-            "train": functools.partial(_examples, files["train"], held, False),
-            "test": functools.partial(_examples, files["train"], held, True),
+            "train": functools.partial(_examples, files["train"], held),
+            "test": functools.partial(_examples, files["train"], held, test=True),
         }
         notes.append(f"no test files: {len(held)} sentences, chosen by their hash, are held out")
     if empty := sum(found.empty for found in counts.values()):
@@ -101,13 +100,13 @@ def read(files: Mapping[str, Mapping[str, pathlib.Path]]) -> OwnSet:
         splits=splits,
         digest=digest.hexdigest(),
         notes=notes,
-        overrides={"dataset.source": languages[0], "dataset.target": languages[1]} | sizes.overrides(),
+        overrides={"dataset.source": languages[0], "dataset.target": languages[1]} | _sizes(splits["train"]()),
         stamps=stamps,
     )
 
 
-def _count(split: str, files: Mapping[str, pathlib.Path], digest: "hashlib._Hash", sizes: "_Sizes") -> Counts:
-    """Reads a split through; updates the digest with all of it, and the sizes with the training pairs."""
+def _count(split: str, files: Mapping[str, pathlib.Path], digest: "hashlib._Hash") -> Counts:
+    """Reads a split through, and updates the digest with all of it."""
     digest.update(repr(split).encode())
     pairs = empty = 0
     hashes: list[int] = []
@@ -116,12 +115,11 @@ def _count(split: str, files: Mapping[str, pathlib.Path], digest: "hashlib._Hash
         pairs += 1
         if not all(pair):
             empty += 1
-        elif split == "train":
-            sizes.add(pair)
+        else:
             hashes.append(_hash(pair[0]))
             if len(hashes) > 100 * MOST_HELD_OUT:
-                hashes = sorted(set(hashes))[:MOST_HELD_OUT]
-    return Counts(pairs, empty, sorted(set(hashes))[: max(2, MOST_HELD_OUT)])
+                hashes = sorted(set(hashes))[: MOST_HELD_OUT + 1]
+    return Counts(pairs, empty, sorted(set(hashes))[: MOST_HELD_OUT + 1])
 
 
 def _seen(files: Mapping[str, Mapping[str, pathlib.Path]]) -> list[str]:
@@ -185,36 +183,32 @@ def _lines(path: pathlib.Path) -> Iterator[str]:
             yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
 
 
-class _Sizes:
-    """Lengths and words of the training pairs in two languages, from which a first training takes its sizes."""
-
-    def __init__(self) -> None:
-        self.lengths: list[tuple[int, int, int]] = []  # characters of the longer side, words of each
-        self.characters: set[str] = set()
-        self.different: set[str] = set()
-        self.words = 0
-
-    def add(self, pair: Pair) -> None:
-        """Counts one pair."""
-        source, target = pair[0].split(), pair[1].split()
-        self.words += len(source) + len(target)
-        self.characters.update(pair[0], pair[1])
-        if len(self.lengths) < SAMPLE:
-            self.lengths.append((max(len(pair[0]), len(pair[1])), len(source), len(target)))
-            self.different.update(source, target)
-
-    def overrides(self) -> dict[str, object]:
-        """Returns keys of a config whose rows hold nine of ten pairs, and whose vocabulary the text can give."""
-        lengths, *words = np.array(self.lengths).T
-        wanted = 2 ** math.ceil(math.log2(np.quantile(lengths, 0.9) + 1))  # a token has a character at least
-        row = int(np.clip(wanted, *ROWS))
-        found: dict[str, object] = {"dataset.source_length": row, "dataset.target_length": row}
-        # Each different word can become a piece, so that half of that number is always reached.
-        pieces = min(self.words // WORDS_A_PIECE, MOST_PIECES, (len(self.characters) + len(self.different)) // 2)
-        if pieces >= 2 * len(self.characters):
-            found |= {"dataset.tokenizer": "bpe", "dataset.vocab_size": pieces}
-        else:
-            found |= {"dataset.tokenizer": "char", "dataset.vocab_size": None}
-        # A token has a word at most, so that there are at least so many rows.
-        rows = max(math.ceil((side[lengths < row] + 1).sum() / row) for side in words)
-        return found | ({"batch_size": max(1, rows)} if rows < BATCH else {})
+def _sizes(examples: Iterator[Example]) -> dict[str, object]:
+    """Returns keys of a config whose rows hold nine of ten training pairs, and whose vocabulary the text can give."""
+    lengths = []  # of a pair: characters of the longer side, words of each
+    characters: set[str] = set()
+    different: set[str] = set()
+    words = 0
+    for example in examples:
+        source, target = [str(text, "utf-8") for text in itertools.islice(example.values(), 2)]
+        if not (source and target):
+            continue
+        sides = source.split(), target.split()
+        words += sum(map(len, sides))
+        characters.update(source, target)
+        if len(lengths) < SAMPLE:
+            lengths.append((max(len(source), len(target)), *map(len, sides)))
+            different.update(*sides)
+    longer, *counts = np.array(lengths).T
+    wanted = 2 ** math.ceil(math.log2(np.quantile(longer, 0.9) + 1))  # a token has one character at least, and EOS
+    row = int(np.clip(wanted, *ROWS))
+    found: dict[str, object] = {"dataset.source_length": row, "dataset.target_length": row}
+    # Each different word can become a piece, so that half of that number is always reached.
+    pieces = min(words // WORDS_A_PIECE, MOST_PIECES, (len(characters) + len(different)) // 2)
+    if pieces >= 2 * len(characters):
+        found |= {"dataset.tokenizer": "bpe", "dataset.vocab_size": pieces}
+    else:
+        found |= {"dataset.tokenizer": "char", "dataset.vocab_size": None}
+    # A token has one word at most, so that there are at least so many rows.
+    rows = max(1, *(math.ceil((count[longer < row] + 1).sum() / row) for count in counts))
+    return found | ({"batch_size": rows} if rows < BATCH else {})

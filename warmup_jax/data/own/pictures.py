@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from warmup_jax.data.dataset import DataError
-from warmup_jax.data.own.layout import SPLITS, visible
+from warmup_jax.data.own.layout import ORDER, SPLITS, visible
 from warmup_jax.data.own.store import Example, OwnSet
 
 if TYPE_CHECKING:  # Pillow is imported when a picture is read
@@ -159,7 +159,8 @@ def _find(folder: pathlib.Path) -> tuple[dict[str, dict[str, list[str]]], list[p
     if by_split and (others := [path for path in folders.values() if path not in by_split.values()]):
         raise ValueError(f"{others[0]} is no split; allowed beside train: test, validation")
     ignored: list[pathlib.Path] = []
-    files = {split: _classes(path, ignored) for split, path in (by_split or {"train": folder}).items()}
+    places = by_split or {"train": folder}
+    files = {split: _classes(places[split], ignored) for split in ORDER if split in places}
     for split, by_class in files.items():
         if unknown := sorted(by_class.keys() - files["train"].keys()):
             raise ValueError(f"{by_split[split] / unknown[0]} is a class that {by_split['train']} lacks")

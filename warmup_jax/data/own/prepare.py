@@ -119,15 +119,15 @@ def _read_files(files: Sequence[pathlib.Path]) -> store.OwnSet:
         table[split][language] = path
     if "train" not in table:
         raise ValueError(f"{files[0].parent} has {', '.join(table)}, but no train file")
-    languages = list(table["train"])
+    splits, languages = sorted(table, key=layout.ORDER.index), list(table["train"])
     for split, by_language in table.items():
         if lacking := by_language.keys() ^ languages:
             raise ValueError(f"{files[0].parent} has not all of its languages in {split} and train: {min(lacking)!r}")
     if languages == [""]:
-        return texts.read({split: by_language[""] for split, by_language in table.items()})
+        return texts.read({split: table[split][""] for split in splits})
     if "" in languages or len(languages) < 2:
         raise ValueError(f"{files[0].parent} has train files {', '.join(languages)}; allowed: {FORMS}")
-    return pairs.read({split: {key: found[key] for key in languages} for split, found in table.items()})
+    return pairs.read({split: {key: table[split][key] for key in languages} for split in splits})
 
 
 def train_command(own: store.OwnSet, name: str, data_dir: str | os.PathLike | None) -> str:
