@@ -1,12 +1,14 @@
 """Arrays that are costly to compute, kept in the user's cache folder as .npy files."""
 
 import json
+import os
 import pathlib
 import shutil
 import tempfile
 import warnings
 import zlib
 from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 
@@ -45,6 +47,25 @@ def load_or_make(entry: str, make: Callable[[], Arrays]) -> Arrays:
         if stored is None:
             return made
     return stored
+
+
+def scratch_file() -> IO[bytes]:
+    """Opens a temporary file for an array that may not fit in memory, on the disk of the entries."""
+    folder = root()
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError:  # a cache that cannot be written is no reason to stop
+        return tempfile.TemporaryFile()
+
+
+def mapped(file: IO[bytes], dtype: np.dtype) -> np.ndarray:
+    """Maps all of a scratch file into memory as a flat array, which outlives the file."""
+    if not file.seek(0, os.SEEK_END):
+        return np.empty(0, dtype)  # what is empty cannot be mapped
+    # No np.memmap, which is taken for an array with a path.
+    return np.asarray(np.memmap(file, dtype, "r"))
 
 
 def _load(path: pathlib.Path) -> Arrays | None:

@@ -37,7 +37,10 @@ def test_lines_are_paired(write):
 
 def test_held_out_sentences_are_never_trained_on(write):
     sources = [f"sentence {number % 150}" for number in range(400)] + [""]
-    files = write(train_en="\n".join(sources), train_de="\n".join(f"Satz {number}" for number in range(401)))
+    lines = (sources, [f"Satz {number}" for number in range(401)])
+    files = write(
+        train_en="".join(f"{line}\n" for line in lines[0]), train_de="".join(f"{line}\n" for line in lines[1])
+    )
     found = pairs.read(files)
     train, test = examples(found, "train"), examples(found, "test")
     held = {source for source, _ in test}
@@ -92,21 +95,25 @@ def test_mistakes_name_file_and_line(write, contents, message):
     assert str(error.value).count("\n") == 0
 
 
-@pytest.mark.parametrize("seed, pairs_, words", [(0, 5, 3), (1, 60, 9), (2, 2000, 12), (3, 400, 200)])
-def test_the_proposed_sizes_suit_the_text(write, tmp_path, array_cache, seed, pairs_, words):
+@pytest.mark.parametrize(
+    "count, words, tokenizer",
+    [(5, 3, "char"), (60, 9, "char"), pytest.param(2000, 12, "bpe", marks=pytest.mark.slow), (400, 100, "bpe")],
+)
+def test_the_proposed_sizes_suit_the_text(write, tmp_path, array_cache, count, words, tokenizer):
     """Whatever the text: the vocabulary can be learned, nine of ten pairs fit, and there is a whole batch."""
-    generator = np.random.default_rng(seed)
-    vocabulary = ["".join(generator.choice(list("abcdefgh"), generator.integers(1, 9))) for _ in range(50 * pairs_)]
+    generator = np.random.default_rng(count)
+    letters = np.array(list("abcdefgh"))
+    known = np.array(["".join(generator.choice(letters, size)) for size in generator.integers(1, 9, 10 * count)])
     sides = [
-        "".join(" ".join(generator.choice(vocabulary, generator.integers(1, words))) + "\n" for _ in range(pairs_))
+        "".join(" ".join(generator.choice(known, size)) + "\n" for size in generator.integers(1, words, count))
         for _ in range(2)
     ]
     files = write(train_en=sides[0], train_de=sides[1])
     done = prepare("mine", list(files["train"].values()), data_dir=tmp_path / "tfds")
     found = pairs.read(files).overrides
     options = {key.removeprefix("dataset."): value for key, value in found.items() if key != "batch_size"}
-    assert options["tokenizer"] == ("bpe" if pairs_ >= 2000 else "char")
+    assert options["tokenizer"] == tokenizer
     loaded = data.load(task="translation", name="mine", data_dir=str(tmp_path / "tfds"), **options)
-    assert loaded.facts["dropped_long"] <= 0.1 * pairs_
+    assert loaded.facts["dropped_long"] <= 0.1 * count
     assert loaded.train.size >= found.get("batch_size", 16)
     assert str(options["source_length"]) in done.command

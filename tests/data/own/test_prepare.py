@@ -74,7 +74,7 @@ def test_the_same_content_is_prepared_once_and_another_is_a_new_version(tmp_path
     assert run(tmp_path, "mine", *files) == 0 and "mine is already prepared in" in capsys.readouterr().out
     assert state(tmp_path) == before
 
-    changed = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".txt", ".en", ".jpg"))[-1]
+    changed = files[0] if task == "text" else sorted(files[0].rglob("*.en" if task == "translation" else "*.jpg"))[-1]
     content = changed.read_bytes()
     if task == "images":
         changed.unlink()

@@ -10,7 +10,8 @@ def write(tmp_path):
     """Writes bytes to a file; returns its path."""
 
     def write(content, name="my.txt"):
-        path = tmp_path / name
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         return path
 
@@ -69,8 +70,8 @@ def test_files_of_splits_load(write, tmp_path, array_cache):
     write(train.encode(), "train.txt")
     write(b"\r\n".join(test.encode().split(b"\n")), "test.txt")
     write(b"a third text of some length\n", "valid.txt")
-    (tmp_path / "README.md").write_text("x")
-    done = prepare("mine", [tmp_path], data_dir=tmp_path / "tfds")
+    write(b"x", "README.md")
+    done = prepare("mine", [tmp_path / "mine"], data_dir=tmp_path / "tfds")
     assert "600 train, 28 validation, 27 test characters" in done.notes[0] and "README.md" in done.notes[-1]
     loaded = data.load(task="text", name="mine", data_dir=str(tmp_path / "tfds"), length=8, prompt_length=4)
     assert (loaded.facts["train_tokens"], loaded.facts["test_tokens"]) == (592, 26)

@@ -271,7 +271,7 @@ def encoded(path: str, content: bytes) -> bytes:
         if "transparency" not in image.info:
             return content
     buffer = io.BytesIO()
-    plain(upright).save(buffer, "JPEG" if is_jpeg else "PNG", quality=QUALITY)
+    plain(upright).save(buffer, "JPEG" if is_jpeg else "PNG", quality=QUALITY, subsampling=0)
     return buffer.getvalue()
 
 

@@ -11,7 +11,7 @@ from warmup_jax.data.text.languages import bleu_tokenizer
 from warmup_jax.data.tfds import reader, records
 
 # Examples read at once, fewer where they have many bytes.
-CHUNK, CHUNK_BYTES = 10_000, 2**26
+CHUNK, CHUNK_BYTES = 10_000, 2**24
 
 Example = tuple[str, ...]
 

@@ -4,13 +4,14 @@ import collections
 import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax import registry
-from warmup_jax.data import builtin
+from warmup_jax.data import builtin, cache
 from warmup_jax.data.dataset import Batch, Dataset, Texts, check_loading
 from warmup_jax.data.text import token_arrays, token_cache, tokenizers
 from warmup_jax.data.text.corpus import Corpus, TextSplit, iterate_chunks, iterate_examples, open_documents
@@ -135,15 +136,13 @@ def _make(
     rows = {}
     facts: collections.Counter = collections.Counter()
     for part, split in (("train", corpus.train), ("test", corpus.test)):
-        stream, counts = _stream(split, vocabulary)
-        full = (len(stream) - 1) // length
-        rest = len(stream) - 1 - full * length
-        if len(stream) < 2 or (part == "train" and not full):
-            raise _too_short(name, part, len(stream), length)
+        windows, size, counts = _windows(split, vocabulary, length, rest=part == "test")
+        if size < 2 or not len(windows):
+            raise _too_short(name, part, size, length)
+        rows[part] = {"tokens": windows}
         if part == "train":
-            facts["dropped_tokens"], rest = rest, 0
-        rows[part] = {"tokens": _windows(stream, length, full, rest)}
-        facts[f"{part}_tokens"] = full * length + rest
+            facts["dropped_tokens"] = size - 1 - len(windows) * length
+        facts[f"{part}_tokens"] = size - 1 if part == "test" else len(windows) * length
         facts.update(counts)
     if learned["cut"]:
         facts["learned_from_characters"] = learned["characters"]
@@ -157,27 +156,46 @@ def _too_short(name: str, part: str, size: int, length: int) -> ValueError:
     )
 
 
-def _stream(split: TextSplit, vocabulary: Tokenizer) -> tuple[np.ndarray, collections.Counter]:
-    """Encodes a split as one stream of tokens [N]; counts empty documents and unknown tokens."""
-    parts, counts = [], collections.Counter(dropped_empty=0, unknown_tokens=0)
-    for chunk in iterate_chunks(split):
-        written = [text for (text,) in chunk if text.strip()]
-        parts.append(token_arrays.encode(written, vocabulary))
-        counts["dropped_empty"] += len(chunk) - len(written)
-        counts["unknown_tokens"] += token_arrays.count_unknown(parts[-1])
-    # EOS separates documents; the one after the last document goes.
-    return token_arrays.concatenate(parts).ids[:-1], counts
+def _windows(
+    split: TextSplit, vocabulary: Tokenizer, length: int, rest: bool
+) -> tuple[np.ndarray, int, collections.Counter]:
+    """Encodes a split and cuts it into windows that share their border token.
+
+    Args:
+      split: the documents, which are read and cut in chunks: neither text nor tokens need fit in memory.
+      vocabulary: its tokenizer.
+      length: T.
+      rest: keeps the tokens that fill no window as a padded one.
+
+    Returns:
+      The windows [N, T + 1], the number of tokens, and counts of empty documents and unknown tokens.
+    """
+    dtype = np.min_scalar_type(vocabulary.vocab_size - 1)
+    left, counts, size = np.empty(0, dtype), collections.Counter(dropped_empty=0, unknown_tokens=0), 0
+    with cache.scratch_file() as file:
+        for chunk in iterate_chunks(split):
+            written = [text for (text,) in chunk if text.strip()]
+            encoded = token_arrays.encode(written, vocabulary)
+            counts["dropped_empty"] += len(chunk) - len(written)
+            counts["unknown_tokens"] += token_arrays.count_unknown(encoded)
+            size += len(encoded.ids)
+            left = _write_windows(file, np.concatenate([left, encoded.ids]), length, keep=2)
+        # EOS separates documents; the one after the last document goes.
+        left = _write_windows(file, left[:-1], length, keep=1)
+        if rest and len(left) > 1:
+            np.pad(left, (0, length + 1 - len(left)), constant_values=PAD).tofile(file)
+        file.flush()
+        return cache.mapped(file, dtype).reshape(-1, length + 1), max(0, size - 1), counts
 
 
-def _windows(stream: np.ndarray, length: int, full: int, rest: int) -> np.ndarray:
-    """Cuts windows [full, length + 1] that share their border token, and a padded one for the rest."""
-    windows = np.empty((full + (rest > 0), length + 1), stream.dtype)
-    windows[:full, :-1] = stream[: full * length].reshape(full, length)
-    windows[:full, 1:] = stream[1 : full * length + 1].reshape(full, length)
-    if rest:
-        windows[full] = PAD
-        windows[full, : rest + 1] = stream[full * length :]
-    return windows
+def _write_windows(file: IO[bytes], stream: np.ndarray, length: int, keep: int) -> np.ndarray:
+    """Writes the windows [length + 1] that a stream fills without its last `keep` - 1 tokens; returns what is left."""
+    full = max(0, (len(stream) - keep) // length)
+    windows = np.empty((full, length + 1), stream.dtype)
+    windows[:, :-1] = stream[: full * length].reshape(full, length)
+    windows[:, 1:] = stream[1 : full * length + 1].reshape(full, length)
+    windows.tofile(file)
+    return stream[full * length :]
 
 
 def _prompts(name: str, loaded: token_cache.TokenSplits, length: int, prompt_length: int) -> Texts:
