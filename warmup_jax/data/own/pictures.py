@@ -41,8 +41,8 @@ GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 # Formats whose mode "I" holds 16 bits; that of others holds 32, of an unknown range.
 DEEP_FORMATS = ("PNG", "PPM")
 
-# Pictures read at once.
-CHUNK = 1024
+# Pictures read at once; and how many there must be for reports on the way.
+CHUNK, MANY = 1024, 10_000
 
 
 class Picture(NamedTuple):
@@ -204,6 +204,8 @@ def _examine(by_class: dict[str, list[str]]) -> list[Picture]:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), CHUNK):
             found += pool.map(_picture, files[start : start + CHUNK])
+            if len(files) > MANY and (start // CHUNK) % 8 == 7:
+                print(f"{len(found):,} of {len(files):,} pictures are read", flush=True)
     return found
 
 

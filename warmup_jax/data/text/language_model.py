@@ -4,7 +4,6 @@ import collections
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import IO
 
 import jax
 import jax.numpy as jnp
@@ -171,30 +170,30 @@ def _windows(
       The windows [N, T + 1], the number of tokens, and counts of empty documents and unknown tokens.
     """
     dtype = np.min_scalar_type(vocabulary.vocab_size - 1)
-    left, counts, size = np.empty(0, dtype), collections.Counter(dropped_empty=0, unknown_tokens=0), 0
-    with cache.scratch_file() as file:
-        for chunk in iterate_chunks(split):
-            written = [text for (text,) in chunk if text.strip()]
-            encoded = token_arrays.encode(written, vocabulary)
-            counts["dropped_empty"] += len(chunk) - len(written)
-            counts["unknown_tokens"] += token_arrays.count_unknown(encoded)
-            size += len(encoded.ids)
-            left = _write_windows(file, np.concatenate([left, encoded.ids]), length, keep=2)
-        # EOS separates documents; the one after the last document goes.
-        left = _write_windows(file, left[:-1], length, keep=1)
-        if rest and len(left) > 1:
-            np.pad(left, (0, length + 1 - len(left)), constant_values=PAD).tofile(file)
-        file.flush()
-        return cache.mapped(file, dtype).reshape(-1, length + 1), max(0, size - 1), counts
+    rows = cache.GrowingArray(dtype)
+    left, size = np.empty(0, dtype), 0
+    counts = collections.Counter(dropped_empty=0, unknown_tokens=0)
+    for chunk in iterate_chunks(split):
+        written = [text for (text,) in chunk if text.strip()]
+        encoded = token_arrays.encode(written, vocabulary)
+        counts["dropped_empty"] += len(chunk) - len(written)
+        counts["unknown_tokens"] += token_arrays.count_unknown(encoded)
+        size += len(encoded.ids)
+        left = _append_windows(rows, np.concatenate([left, encoded.ids]), length, keep=1)
+    # EOS separates documents; the one after the last document goes.
+    left = _append_windows(rows, left[:-1], length, keep=0)
+    if rest and len(left) > 1:
+        rows.append(np.pad(left, (0, length + 1 - len(left)), constant_values=PAD))
+    return rows.array().reshape(-1, length + 1), max(0, size - 1), counts
 
 
-def _write_windows(file: IO[bytes], stream: np.ndarray, length: int, keep: int) -> np.ndarray:
-    """Writes the windows [length + 1] that a stream fills without its last `keep` - 1 tokens; returns what is left."""
-    full = max(0, (len(stream) - keep) // length)
+def _append_windows(rows: cache.GrowingArray, stream: np.ndarray, length: int, keep: int) -> np.ndarray:
+    """Appends the windows [length + 1] that a stream fills without its last `keep` tokens; returns what is left."""
+    full = max(0, (len(stream) - keep - 1) // length)
     windows = np.empty((full, length + 1), stream.dtype)
     windows[:, :-1] = stream[: full * length].reshape(full, length)
     windows[:, 1:] = stream[1 : full * length + 1].reshape(full, length)
-    windows.tofile(file)
+    rows.append(windows)
     return stream[full * length :]
 
 
