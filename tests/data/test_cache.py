@@ -96,3 +96,27 @@ def test_interrupted_writer_leaves_no_entry(array_cache, monkeypatch):
     with pytest.warns(UserWarning, match="No space left"):
         cache.load_or_make("entry", lambda: {"a": np.arange(3)})
     assert list(array_cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("in_memory", [cache.IN_MEMORY, 10, 0])
+def test_growing_array(array_cache, monkeypatch, in_memory):
+    monkeypatch.setattr(cache, "IN_MEMORY", in_memory)
+    parts = [np.arange(size, dtype=np.uint16).reshape(-1, 2) for size in (4, 0, 6)]
+    growing = cache.GrowingArray(np.dtype(np.uint16))
+    for part in parts:
+        growing.append(part)
+    found = growing.array()
+    np.testing.assert_array_equal(found, np.concatenate(parts).ravel())
+    assert found.dtype == np.uint16 and type(found) is np.ndarray
+    assert not list(array_cache.iterdir())
+    assert cache.GrowingArray(np.dtype(np.uint16)).array().shape == (0,)
+
+
+def test_a_growing_array_needs_no_cache(tmp_path, monkeypatch):
+    (tmp_path / "warmup_jax").mkdir()
+    (tmp_path / "warmup_jax" / "arrays").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "IN_MEMORY", 0)
+    growing = cache.GrowingArray(np.dtype(np.uint8))
+    growing.append(np.arange(3))
+    assert growing.array().tolist() == [0, 1, 2]

@@ -1,6 +1,8 @@
 """Arrays that are costly to compute, kept in the user's cache folder as .npy files."""
 
+import contextlib
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -12,6 +14,43 @@ import numpy as np
 
 from warmup_jax import places
 from warmup_jax.data.dataset import Arrays
+
+# Bytes of a growing array that stay in memory.
+IN_MEMORY = 2**28
+
+
+class GrowingArray:
+    """A flat array that may not fit in memory: a large one is in a temporary file on the disk of the entries.
+
+    Args:
+      dtype: of its elements.
+    """
+
+    def __init__(self, dtype: np.dtype):
+        folder = root()
+        with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder if folder and folder.is_dir() and os.access(folder, os.W_OK) else None
+        self._dtype = dtype
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=self._folder)
+
+    def append(self, array: np.ndarray) -> None:
+        """Adds the elements of an array at the end."""
+        try:
+            self._file.write(np.ascontiguousarray(array, self._dtype).tobytes())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._folder or tempfile.gettempdir())) from error
+
+    def array(self) -> np.ndarray:
+        """Returns all elements, read-only; nothing can be added afterwards."""
+        with self._file as file:
+            if file.seek(0, os.SEEK_END) <= IN_MEMORY:
+                file.seek(0)
+                return np.frombuffer(file.read(), self._dtype)
+            file.flush()
+            # No np.memmap, which would be taken for an array that can be opened by its path.
+            return np.asarray(np.memmap(file, self._dtype, "r"))
 
 
 def root() -> pathlib.Path | None:

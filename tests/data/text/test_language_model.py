@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from warmup_jax import data
+from warmup_jax.data import cache
+from warmup_jax.data.text import corpus
 from warmup_jax.data.text.tokenizers import EOS, PAD
 
 # Three documents of 10 characters: 32 tokens with an EOS between two documents.
@@ -49,6 +51,25 @@ def test_the_end_of_the_test_text_is_kept(write_documents, array_cache, text, ro
     assert dataset.texts.decode(batch["labels"].reshape(-1)) == text[1:]
     assert (batch["labels"].reshape(-1)[len(weights) :] == PAD).all()
     assert dataset.facts["test_tokens"] == len(weights)
+
+
+@pytest.mark.parametrize("in_memory", [cache.IN_MEMORY, 20])
+@pytest.mark.parametrize("chunk_bytes", [1, 50])
+def test_a_text_is_read_in_chunks_that_change_nothing(
+    write_documents, array_cache, monkeypatch, tmp_path, chunk_bytes, in_memory
+):
+    folder = write_documents([*TRAIN, "", "x", "yz"] * 3, ["hello there", "", "you"])
+    expected = load(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(cache, "IN_MEMORY", in_memory)
+    read = []
+    monkeypatch.setattr(corpus, "_read", lambda *args, read_=corpus._read: read.append(args[-2:]) or read_(*args))
+    found = load(folder)
+    assert max(stop - start for start, stop in read) == (1 if chunk_bytes == 1 else 2)
+    assert found.facts == expected.facts
+    for part in ("train", "test"):
+        np.testing.assert_array_equal(*(getattr(d, part).arrays["tokens"] for d in (found, expected)))
 
 
 def test_padding_examples_weigh_nothing(write_documents, array_cache):

@@ -10,8 +10,8 @@ from warmup_jax.data.dataset import DataError
 from warmup_jax.data.text.languages import bleu_tokenizer
 from warmup_jax.data.tfds import reader, records
 
-# Examples read at once.
-CHUNK = 10_000
+# Examples read at once, fewer where they have many bytes.
+CHUNK, CHUNK_BYTES = 10_000, 2**24
 
 Example = tuple[str, ...]
 
@@ -22,10 +22,12 @@ class TextSplit(NamedTuple):
     Attributes:
       size: number of examples.
       read: (start, stop) -> list of the examples start to stop - 1, each a tuple with one str per column.
+      chunk: number of examples to read at once, so that they fit in memory.
     """
 
     size: int
     read: Callable[[int, int], list[Example]]
+    chunk: int = CHUNK
 
 
 class Corpus(NamedTuple):
@@ -45,9 +47,9 @@ class Corpus(NamedTuple):
 
 
 def iterate_chunks(split: TextSplit) -> Iterator[list[Example]]:
-    """Yields all examples in order, in lists of CHUNK."""
-    for start in range(0, split.size, CHUNK):
-        yield split.read(start, min(start + CHUNK, split.size))
+    """Yields all examples in order, in lists of `split.chunk`."""
+    for start in range(0, split.size, split.chunk):
+        yield split.read(start, min(start + split.chunk, split.size))
 
 
 def iterate_examples(split: TextSplit, step: int = 1) -> Iterator[Example]:
@@ -105,9 +107,8 @@ def select_columns(corpus: Corpus, columns: tuple[int, ...]) -> Corpus:
     """Returns the corpus with these columns alone, in this order."""
 
     def selected(split: TextSplit) -> TextSplit:
-        return TextSplit(
-            split.size,
-            lambda start, stop: [tuple(example[i] for i in columns) for example in split.read(start, stop)],
+        return split._replace(
+            read=lambda start, stop: [tuple(example[i] for i in columns) for example in split.read(start, stop)]
         )
 
     return corpus._replace(
@@ -143,12 +144,16 @@ def open_documents(name: str, data_dir: str | None, test_split: str | None) -> C
 
 def _prepared(prepared: reader.PreparedSet, features: tuple[str, ...], test_split: str | None) -> Corpus:
     splits = reader.choose_splits(prepared, test_split)
-    train, test = (
-        TextSplit(prepared.splits[splits[part]], functools.partial(_read, prepared, splits[part], features))
-        for part in ("train", "test")
-    )
+    train, test = (_split(prepared, splits[part], features) for part in ("train", "test"))
     fingerprint = content_hash(reader.fingerprint(prepared.folder), splits, features)
     return Corpus(train, test, fingerprint, bleu_tokenizer(features[-1].split("/")[-1]))
+
+
+def _split(prepared: reader.PreparedSet, split: str, features: tuple[str, ...]) -> TextSplit:
+    size = prepared.splits[split]
+    chunk = CHUNK_BYTES * size // max(1, prepared.bytes[split])
+    read = functools.partial(_read, prepared, split, features)
+    return TextSplit(size, read, min(max(1, chunk), CHUNK))
 
 
 def _read(prepared: reader.PreparedSet, split: str, features: tuple[str, ...], start: int, stop: int) -> list[Example]:

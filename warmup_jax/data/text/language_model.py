@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from warmup_jax import registry
-from warmup_jax.data import builtin
+from warmup_jax.data import builtin, cache
 from warmup_jax.data.dataset import Batch, Dataset, Texts, check_loading
 from warmup_jax.data.text import token_arrays, token_cache, tokenizers
 from warmup_jax.data.text.corpus import Corpus, TextSplit, iterate_chunks, iterate_examples, open_documents
@@ -135,15 +135,13 @@ def _make(
     rows = {}
     facts: collections.Counter = collections.Counter()
     for part, split in (("train", corpus.train), ("test", corpus.test)):
-        stream, counts = _joined_tokens(split, vocabulary)
-        full = (len(stream) - 1) // length
-        rest = len(stream) - 1 - full * length
-        if len(stream) < 2 or (part == "train" and not full):
-            raise _too_short(name, part, len(stream), length)
+        windows, size, counts = _windows(split, vocabulary, length, rest=part == "test")
+        if size < 2 or not len(windows):
+            raise _too_short(name, part, size, length)
+        rows[part] = {"tokens": windows}
         if part == "train":
-            facts["dropped_tokens"], rest = rest, 0
-        rows[part] = {"tokens": _windows(stream, length, full, rest)}
-        facts[f"{part}_tokens"] = full * length + rest
+            facts["dropped_tokens"] = size - 1 - len(windows) * length
+        facts[f"{part}_tokens"] = size - 1 if part == "test" else len(windows) * length
         facts.update(counts)
     if learned["cut"]:
         facts["learned_from_characters"] = learned["characters"]
@@ -157,27 +155,46 @@ def _too_short(name: str, part: str, size: int, length: int) -> ValueError:
     )
 
 
-def _joined_tokens(split: TextSplit, vocabulary: Tokenizer) -> tuple[np.ndarray, collections.Counter]:
-    """Encodes a split as one stream of tokens [N]; counts empty documents and unknown tokens."""
-    parts, counts = [], collections.Counter(dropped_empty=0, unknown_tokens=0)
+def _windows(
+    split: TextSplit, vocabulary: Tokenizer, length: int, rest: bool
+) -> tuple[np.ndarray, int, collections.Counter]:
+    """Encodes a split and cuts it into windows that share their border token.
+
+    Args:
+      split: the documents, which are read and cut in chunks: neither text nor tokens need fit in memory.
+      vocabulary: its tokenizer.
+      length: T.
+      rest: keeps the tokens that fill no window as a padded one.
+
+    Returns:
+      The windows [N, T + 1], the number of tokens, and counts of empty documents and unknown tokens.
+    """
+    dtype = np.min_scalar_type(vocabulary.vocab_size - 1)
+    rows = cache.GrowingArray(dtype)
+    left, size = np.empty(0, dtype), 0
+    counts = collections.Counter(dropped_empty=0, unknown_tokens=0)
     for chunk in iterate_chunks(split):
         written = [text for (text,) in chunk if text.strip()]
-        parts.append(token_arrays.encode(written, vocabulary))
+        encoded = token_arrays.encode(written, vocabulary)
         counts["dropped_empty"] += len(chunk) - len(written)
-        counts["unknown_tokens"] += token_arrays.count_unknown(parts[-1])
+        counts["unknown_tokens"] += token_arrays.count_unknown(encoded)
+        size += len(encoded.ids)
+        left = _append_windows(rows, np.concatenate([left, encoded.ids]), length, keep=1)
     # EOS separates documents; the one after the last document goes.
-    return token_arrays.concatenate(parts).ids[:-1], counts
+    left = _append_windows(rows, left[:-1], length, keep=0)
+    if rest and len(left) > 1:
+        rows.append(np.pad(left, (0, length + 1 - len(left)), constant_values=PAD))
+    return rows.array().reshape(-1, length + 1), max(0, size - 1), counts
 
 
-def _windows(stream: np.ndarray, length: int, full: int, rest: int) -> np.ndarray:
-    """Cuts windows [full, length + 1] that share their border token, and a padded one for the rest."""
-    windows = np.empty((full + (rest > 0), length + 1), stream.dtype)
-    windows[:full, :-1] = stream[: full * length].reshape(full, length)
-    windows[:full, 1:] = stream[1 : full * length + 1].reshape(full, length)
-    if rest:
-        windows[full] = PAD
-        windows[full, : rest + 1] = stream[full * length :]
-    return windows
+def _append_windows(rows: cache.GrowingArray, stream: np.ndarray, length: int, keep: int) -> np.ndarray:
+    """Appends the windows [length + 1] that a stream fills without its last `keep` tokens; returns what is left."""
+    full = max(0, (len(stream) - keep - 1) // length)
+    windows = np.empty((full, length + 1), stream.dtype)
+    windows[:, :-1] = stream[: full * length].reshape(full, length)
+    windows[:, 1:] = stream[1 : full * length + 1].reshape(full, length)
+    rows.append(windows)
+    return stream[full * length :]
 
 
 def _prompts(name: str, loaded: token_cache.TokenSplits, length: int, prompt_length: int) -> Texts:

@@ -1,8 +1,10 @@
 """Locations of prepared TFDS sets: DATA_DIR/NAME[/CONFIG]/VERSION/dataset_info.json."""
 
+import contextlib
 import os
 import pathlib
 import re
+import shlex
 
 from warmup_jax import places, registry
 from warmup_jax.data.catalog import DATASETS
@@ -32,8 +34,19 @@ def parse_name(name: str) -> tuple[str, str | None]:
     """Splits "NAME[/CONFIG][:VERSION]" into "NAME[/CONFIG]" and the version or None."""
     match = NAME.fullmatch(name)
     if not match or ".." in name:
-        raise ValueError(f"name={name!r}; allowed: NAME[/CONFIG][:VERSION], as in cifar10")
+        raise ValueError(f"name={name!r}; allowed: NAME[/CONFIG][:VERSION], as in cifar10{own_files(name)}")
     return match[1], match[2]
+
+
+def own_files(name: str) -> str:
+    """Returns a hint for a name that is a file or folder of the user's own; "" for another one."""
+    with contextlib.suppress(ValueError, OSError):
+        path = places.local("name", name)
+        if path.exists():
+            new = re.sub(r"\W+", "_", f"my_{path.absolute().with_suffix('').name}", flags=re.ASCII)
+            command = f"python -m warmup_jax.data prepare {new} --from {shlex.quote(name)}"
+            return f"; for files of your own run `{command}`"
+    return ""
 
 
 def versions(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -77,6 +90,8 @@ def not_found(name: str, data_dir: str | os.PathLike | None = None) -> FileNotFo
             f"data set {name!r} is not in {root(data_dir)} (there: {present}); prepare it with `{command}`"
         )
     unknown = registry.unknown("data set", plain, DATASETS.keys() | on_disk.keys())
+    if own := own_files(name):
+        return FileNotFoundError(f"unknown data set {name!r}{own}")
     return FileNotFoundError(
         f"{unknown}; not in {root(data_dir)} either (there: {present}); if TFDS has it, prepare it with `{command}`"
     )

@@ -80,6 +80,7 @@ def _by_tfds(name: str, data_dir: str | os.PathLike | None, given: Sequence[str 
         # Not registry.unknown, which would list the hundreds of names that TFDS has.
         nearest = difflib.get_close_matches(name, known, n=3)
         hint = f"; the nearest names are {', '.join(map(repr, nearest))}" if nearest else ""
+        hint = paths.own_files(name) or hint
         raise ValueError(f"TFDS has no data set {name!r}{hint}")
     if not archives.is_reachable(TFDS_HOST):
         raise ConnectionError(f"cannot prepare {name!r}: {TFDS_HOST} does not answer")

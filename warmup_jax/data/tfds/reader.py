@@ -21,6 +21,7 @@ class PreparedSet(NamedTuple):
       languages: names of the features inside a Translation if there is one, else of all texts; in the order of the
         supervised keys if these are the same names.
       splits: {TFDS name: number of examples}.
+      bytes: {TFDS name: bytes of its examples}, 0 where the metadata do not tell.
     """
 
     name: str
@@ -28,6 +29,7 @@ class PreparedSet(NamedTuple):
     features: dict[str, Any]
     languages: list[str]
     splits: dict[str, int]
+    bytes: dict[str, int]
 
 
 def open_set(name: str, data_dir: str | os.PathLike | None) -> PreparedSet:
@@ -56,6 +58,7 @@ def open_set(name: str, data_dir: str | os.PathLike | None) -> PreparedSet:
             "array_record can be read at random: prepare it with file_format='array_record'"
         )
     splits = {split: info.splits[split].num_examples for split in info.splits}
+    sizes = {split: int(info.splits[split].num_bytes) for split in info.splits}
     leaves = list(_leaves(info.features, None, ""))
     features = {path: feature for path, feature, _ in leaves}
     texts = [path for path, feature, _ in leaves if type(feature) is tfds.features.Text]
@@ -64,7 +67,7 @@ def open_set(name: str, data_dir: str | os.PathLike | None) -> PreparedSet:
     keys = info.supervised_keys
     if isinstance(keys, tuple) and sorted(map(str, keys)) == languages:
         languages = list(keys)
-    return PreparedSet(name, folder, features, languages, splits)
+    return PreparedSet(name, folder, features, languages, splits, sizes)
 
 
 def _leaves(feature: Any, parent: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
