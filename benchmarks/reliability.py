@@ -43,7 +43,7 @@ import reliability_programs as programs
 from train_step import processor, versions
 
 PARTS = ("kills", "flips", "signals", "disks", "overrides")
-TRIAL_LIMIT = 600  # seconds after which a trial is given up
+TRIAL_LIMIT = 3600  # seconds after which a trial is given up
 SAY_EVERY = 10  # seconds between two lines of progress
 
 
@@ -69,11 +69,11 @@ def main(scratch):
             sections.append(f"## {name.capitalize()}\n\nNot measured: {reason}.")
             print(f"{name}: not measured: {reason}", flush=True)
             continue
-        print(f"{name}: preparing", flush=True)
-        part.prepare(options.scratch)
         cases = part.cases(options.count or part.COUNT, options.seed)
         if options.only is not None:
             cases = [case for case in cases if case["number"] == options.only]
+        print(f"{name}: preparing", flush=True)
+        part.prepare(options.scratch, cases)
         records = run(name, part, cases, options)
         failed += sum(bool(record["wrong"]) for record in records)
         sections.append(section(name, part, records))

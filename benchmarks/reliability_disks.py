@@ -36,7 +36,7 @@ def impossible():
     return "this container may not mount" if mounts.returncode else None
 
 
-def prepare(scratch):
+def prepare(scratch, cases):
     programs.reference(NAME, scratch)
 
 

@@ -9,7 +9,7 @@ import reliability_programs as programs
 
 COUNT, BATCH = 100, 1
 CHAIN = 5  # kills of one training
-NAMES = ("ResNet", "translation", "sweep", "streamed", "diagnosed")
+NAMES = ("sweep", "ResNet", "translation", "streamed", "diagnosed")
 # What a kill waits for: a time, a line of the log, a checkpoint that is being written, the final report.
 MOMENTS = ("time", "time", "line", "save", "report")
 
@@ -30,8 +30,8 @@ def impossible():
     return None
 
 
-def prepare(scratch):
-    for name in NAMES:
+def prepare(scratch, cases):
+    for name in sorted({case["name"] for case in cases}):
         programs.reference(name, scratch)
 
 
@@ -56,7 +56,7 @@ def trial(case, folder, scratch):
         killed = False
         for attempt in range(5):  # a training that ends before the kill is checked and begun anew
             program = programs.Program(programs.arguments(name, workdir, scratch), folder / "output")
-            wait(program, workdir, reference, moment, fraction * 0.7**attempt, delay, programs.pace(name, scratch)[0])
+            wait(program, workdir, reference, moment, fraction * 0.7**attempt, delay, programs.pace(name, scratch))
             killed = program.send(signal.SIGKILL) and program.wait() == -signal.SIGKILL
             none_left = program.none_left() is not None
             if killed:

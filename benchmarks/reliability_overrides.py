@@ -70,7 +70,7 @@ def impossible():
     return None
 
 
-def prepare(scratch):
+def prepare(scratch, cases):
     pass
 
 

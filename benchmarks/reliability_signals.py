@@ -45,9 +45,9 @@ def impossible():
     return None
 
 
-def prepare(scratch):
-    for name in sorted({name for name, *_ in PHASES.values()}):
-        programs.reference(name, scratch)
+def prepare(scratch, cases):
+    for phase in sorted({case["phase"] for case in cases}):
+        programs.reference(PHASES["save" if phase == AGAIN else phase][0], scratch)
 
 
 def cases(count, seed):

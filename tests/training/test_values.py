@@ -132,6 +132,17 @@ def test_a_value_that_the_user_gave_must_be_read(key, value, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("key, axis", [("peak_lr", (0.1, 0.2)), ("model.depth", (8, 14)), ("seed", 2)])
+def test_a_value_that_every_run_of_a_sweep_replaces_means_nothing(key, axis):
+    name = "seeds" if key == "seed" else key.rpartition(".")[2]
+    config = resnet(sweep={name: axis})
+    if key == "seed":
+        effects.check_given(config, [key, "sweep.seeds"])  # the first of its seeds
+    else:
+        refused(lambda config: effects.check_given(config, [f"sweep.{name}", key]), config, f"with sweep.{name}={axis}")
+        effects.check_given(config, [f"sweep.{name}", "end_lr", "model.width"])
+
+
 def test_a_name_that_two_components_have_is_called_ambiguous():
     config = resnet(
         optimizer="adam",
