@@ -34,6 +34,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -59,6 +60,7 @@ def main(scratch):
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     import warmup_jax.training.experiment  # noqa: F401  # for the forks
 
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)  # JAX computes in forks alone
     begin = time.monotonic()
     options.trials.parent.mkdir(parents=True, exist_ok=True)
     options.trials.write_text("")

@@ -4,9 +4,9 @@ They run in one process, which imports the training code and loads each data set
 point where it would begin to train.
 """
 
+import ast
 import contextlib
 import io
-import json
 import random
 import re
 import resource
@@ -14,6 +14,8 @@ import signal
 import sys
 
 import reliability_programs as programs
+
+from warmup_jax import config_files
 
 COUNT, BATCH = 1300, 65
 EXTREME_OF = 13, 3  # three of thirteen trials are of extreme values, the others of random ones
@@ -37,7 +39,7 @@ ALLOWED = (
     r"not among|without"
 )
 # An unknown name or argument stands with those that are known, and an argument that is missing has no value.
-NAMED_ALONE = r"unknown (\w+ )+'|needs the argument"
+NAMED_ALONE = r"unknown [a-z ]+|needs the argument|none is"
 
 
 EXTREME = {
@@ -76,8 +78,6 @@ def prepare(scratch, cases):
 
 def cases(count, seed):
     """Returns the trials; each has a config and texts for some of its keys."""
-    from warmup_jax import config_files
-
     every = {path: config_files.load(f"configs/{path}") for path in CONFIGS}
     names = sorted({text for config in every.values() for text in texts(config.to_dict())} | set(listed()))
     found = []
@@ -115,7 +115,6 @@ def listed():
 
 def keys(config):
     """Returns the keys of a config, and those that a sweep and the components' arguments may have: (type, value)."""
-    from warmup_jax import config_files
     from warmup_jax.training import sweep
 
     found = {}
@@ -227,7 +226,7 @@ def unnamed(case, err):
         if re.search(rf"\b{re.escape(key.rpartition('.')[2].lower())}\b", said)
     }
     alone = re.search(NAMED_ALONE, err)
-    if not named and not (alone and any(form in said for text in case["given"].values() for form in forms(text))):
+    if not named and not alone:
         return "names no key"
     if not alone and not any(form in said for text in named.values() for form in forms(text)):
         return "names no value"
@@ -235,23 +234,21 @@ def unnamed(case, err):
 
 
 def forms(text):
-    """Returns the forms in which a message may show a value: as written, as Python shows it, or its first item."""
+    """Returns the forms in which a message may show a value or an item of it: as written, or as Python shows it."""
     found = {text, repr(text)}
-    for convert in (int, float, lambda text: json.loads(text), eval):
-        with contextlib.suppress(Exception):
-            each = convert(text)
-            found |= {str(each), repr(each), f"{each:g}" if isinstance(each, float) else str(each)}
-            if isinstance(each, (tuple, list, set, dict)):
-                found |= {str(item) for item in each}
-                found.add(str(tuple(each)))
-    if text.lower() in ("true", "false", "t", "f", "1", "0"):
+    for each in {text, *re.split(r"[][(){},:' ]+", text)} - {""}:
+        found |= {each, repr(each)}
+        for convert in (int, float, ast.literal_eval):
+            with contextlib.suppress(Exception):
+                found.add(str(convert(each)))
+                found.add(f"{convert(each):g}")
+    if text.lower() in config_files.BOOLEANS:
         found |= {"true", "false"}
     return {form.lower() for form in found}
 
 
 def unheard(case, job, workdir):
     """Returns the accepted values that do not stand in config.json, or change nothing."""
-    from warmup_jax import config_files
     from warmup_jax.workdir import json_files, lock
 
     written, base = json_files.read_json(workdir / "config.json"), config_files.load(f"configs/{case['config']}")

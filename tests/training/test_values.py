@@ -105,6 +105,7 @@ def refused(function, config, message):
         ({"optimizer_args.momentum": 0.0, "sweep": {"nesterov": (True, False)}}, "nesterov=True has no effect"),
         ({"warmup_steps": 0, "sweep": {"init_lr": (0.0, 0.1)}}, "sweep.init_lr=(0.0, 0.1) has no effect without"),
         ({"schedule": "cosine_restarts", "schedule_args": {"cycle_steps": 2.0, "num_cycles": 2**20}}, "num_cycles"),
+        ({"dataset": {}}, "dataset={} has no name; allowed: dicts with the name of a data set"),
         # Arguments of diagnostics.
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=0.0)}, "critical_rate.guess=0.0; allowed: numbers"),
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=-1.0)}, "critical_rate.guess=-1.0; allowed: numbers"),
