@@ -58,8 +58,7 @@ def main(scratch):
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    import warmup_jax.training.experiment  # noqa: F401  # for the forks
-
+    programs.preload()
     warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)  # JAX computes in forks alone
     begin = time.monotonic()
     options.trials.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import ctypes
+import importlib
 import io
 import json
 import os
@@ -156,6 +157,14 @@ class Program:
         os.kill(self.pid, number)
         return True
 
+    def handles_signals(self):
+        """Returns whether the program has replaced what SIGTERM does by default; Python itself does not."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return False
+        return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGTERM - 1) & 1)
+
     def left(self):
         """Returns the processes that the program started and that still run."""
         with contextlib.suppress(ChildProcessError):
@@ -227,6 +236,24 @@ def processes():
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             yield int(path.parent.name), path.read_text().rpartition(")")[2].split()
+
+
+def preload():
+    """Imports what trainings and reports import, for all forks; otherwise a resumed one takes 1.4 s instead of 0.6."""
+    from warmup_jax.workdir import boards
+
+    boards._tensorboard()
+    for name in (
+        "grain",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.figure",
+        "orbax.checkpoint",
+        "sacrebleu",
+        "sklearn.datasets",
+    ):
+        importlib.import_module(name)
+    for name in ("report.pages", "training.experiment"):
+        importlib.import_module(f"warmup_jax.{name}")
 
 
 def adopt():

@@ -21,7 +21,7 @@ PHASES = {
 SAVED = ("train", "evaluate", "decode", "save")  # phases with something to save
 AGAIN = "save, a second signal"
 COUNT, BATCH = (len(PHASES) + 1) * len(SIGNALS), 1
-IMPORTS = 2.0  # seconds of the imports of train.py
+IMPORTS = 2.0  # seconds of the imports of train.py after its first lines, which handle signals
 HOLD = 0.05  # seconds by which a phase is longer, so that half of the signals come at its beginning
 LIMIT = 10  # seconds within which a training has to end
 
@@ -79,6 +79,7 @@ def trial(case, folder, scratch):
         anew=module is None,
     )
     if module is None:
+        program.until(program.handles_signals)
         pause(program, case["delay"] * IMPORTS)
     else:
         program.until(lambda: mark.exists())
