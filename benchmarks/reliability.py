@@ -1,9 +1,9 @@
 """Measures how reliable training is: kills, flipped bits, signals, full disks and wrong values.
 
 python benchmarks/reliability.py [--parts=kills,flips,signals,disks,overrides] [--count=N] [--seed=N] [--jobs=N]
-    [--only=PART:NUMBER] [--trials=FILE] [--markdown] [--out=FILE]
+    [--only=PART:NUMBER,...] [--trials=FILE] [--markdown] [--out=FILE]
 
-Every trial has a number and depends on the seed and that number alone; --only repeats one. The record of each trial is
+Every trial has a number and depends on the seed and that number alone; --only repeats some. The record of each trial is
 a line of --trials. The trainings are tiny and start in forks of this process, which has imported what they need; those
 of full disks and some of the signals start as a user starts them. The command fails if a trial went wrong. All parts
 take about 25 minutes on two cores.
@@ -32,6 +32,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 import warnings
@@ -58,6 +59,8 @@ def main(scratch):
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *args: sys.exit("stopped"))
     programs.preload()
     warnings.filterwarnings("ignore", message=r"os\.fork\(\)", category=RuntimeWarning)  # JAX computes in forks alone
     begin = time.monotonic()
@@ -72,7 +75,7 @@ def main(scratch):
             continue
         cases = part.cases(options.count or part.COUNT, options.seed)
         if options.only is not None:
-            cases = [case for case in cases if case["number"] == options.only]
+            cases = [case for case in cases if case["number"] in options.only]
         print(f"{name}: preparing", flush=True)
         part.prepare(options.scratch, cases)
         records = run(name, part, cases, options)
@@ -93,16 +96,16 @@ def parse():
     parser.add_argument("--count", type=int, help="trials of each part (kills: kills)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trials at a time")
-    parser.add_argument("--only", help="PART:NUMBER, the one trial to repeat")
+    parser.add_argument("--only", help="PART:NUMBER,..., the trials to repeat")
     parser.add_argument("--trials", type=Path, default=Path("runs/reliability.jsonl"), help="the record of each trial")
     parser.add_argument("--markdown", action="store_true", help="write the document instead of plain tables")
     parser.add_argument("--out", type=Path, help="file for the tables; the screen by default")
     options = parser.parse_args()
     if options.only is not None:
-        options.parts, _, number = options.only.partition(":")
-        if not number.isdecimal():
-            parser.error(f"--only={options.only}; allowed: PART:NUMBER, as in kills:17")
-        options.only = int(number)
+        options.parts, _, numbers = options.only.partition(":")
+        if not numbers.replace(",", "").isdecimal():
+            parser.error(f"--only={options.only}; allowed: PART:NUMBER,..., as in kills:17")
+        options.only = [int(number) for number in numbers.split(",") if number]
     options.parts = options.parts.split(",")
     if unknown := [name for name in options.parts if name not in PARTS]:
         parser.error(f"--parts={','.join(unknown)}; allowed: some of {','.join(PARTS)}")
@@ -150,7 +153,7 @@ def run(name, part, cases, options):
                     flush=True,
                 )
     finally:
-        for pid in running:
+        for pid in running:  # none, unless this process is to end
             os.kill(pid, signal.SIGTERM)
             os.waitpid(pid, 0)
     return sorted(records, key=lambda record: record["number"])
@@ -164,8 +167,8 @@ def fork(part, batch, folder, scratch):
     status = 1
     try:
         programs.adopt()
-        for number in (signal.SIGALRM, signal.SIGTERM):
-            signal.signal(number, give_up)
+        programs.end_with_parent(signal.SIGTERM)
+        signal.signal(signal.SIGALRM, give_up)
         for index, case in enumerate(batch):
             begin = time.monotonic()
             signal.alarm(TRIAL_LIMIT)
@@ -180,6 +183,8 @@ def fork(part, batch, folder, scratch):
                 file.write(json.dumps(record) + "\n")
             shutil.rmtree(folder / str(index), ignore_errors=True)
         status = 0
+    except SystemExit:
+        pass
     except BaseException:
         traceback.print_exc()
     programs.end_all()
@@ -187,7 +192,7 @@ def fork(part, batch, folder, scratch):
 
 
 def give_up(number, frame):
-    raise TimeoutError(f"no end within {TRIAL_LIMIT} s" if number == signal.SIGALRM else "stopped")
+    raise TimeoutError(f"no end within {TRIAL_LIMIT} s")
 
 
 def section(name, part, records):
@@ -195,12 +200,13 @@ def section(name, part, records):
     rows = collections.defaultdict(list)
     for record in records:
         rows[part.row(record)].append(record)
-    table = [[part.ROW, *part.COLUMNS]] + [[row, *cells(part, found)] for row, found in rows.items()]
+    order = sorted(rows) if part.SORTED else rows
+    table = [[part.ROW, *part.COLUMNS]] + [[row, *cells(part, rows[row])] for row in order]
     if len(rows) > 1:
         table.append(["all", *cells(part, records)])
     table.insert(1, ["---"] * len(table[0]))
     lines = [f"| {' | '.join(row)} |" for row in table]
-    return f"## {name.capitalize()}\n\n{part.ABOUT}\n\n" + "\n".join(lines)
+    return f"## {name.capitalize()}\n\n{textwrap.fill(part.ABOUT, 120)}\n\n" + "\n".join(lines)
 
 
 def cells(part, records):
@@ -223,16 +229,19 @@ def document(sections, options, minutes):
     """Returns the Markdown document."""
     given = "".join(f" --{name}={getattr(options, name)}" for name in ("count", "seed") if getattr(options, name))
     parts = "" if options.parts == list(PARTS) else f" --parts={','.join(options.parts)}"
-    out = f" --out={options.out.relative_to(programs.ROOT)}" if options.out else ""
-    head = (
-        "# Reliability\n\n"
-        "What happens to a training that is killed, stopped, damaged, out of disk or given bad values. Made by\n\n"
-        f"```bash\npython benchmarks/reliability.py --markdown{out}{parts}{given}\n```\n\n"
-        f"with the seed {options.seed}, in {minutes:.0f} minutes on {processor()}, {options.jobs} trials at a time;\n"
-        f"Python {platform.python_version()}, {versions(())}. The docstring of\n"
-        "[benchmarks/reliability.py](../benchmarks/reliability.py) says what each part does."
+    out = f" --out={os.path.relpath(options.out)}" if options.out else ""
+    made = (
+        f"With the seed {options.seed}, in {minutes:.0f} minutes on {processor()}, {options.jobs} trials at a time; "
+        f"Python {platform.python_version()}, {versions(())}. The docstring of [benchmarks/reliability.py]"
+        "(../benchmarks/reliability.py) says what each part does."
     )
-    return "\n\n".join([head, *sections])
+    head = [
+        "# Reliability",
+        "What happens to a training that is killed, stopped, damaged, out of disk or given bad values, made by",
+        f"```bash\npython benchmarks/reliability.py --markdown{out}{parts}{given}\n```",
+        textwrap.fill(made, 120),
+    ]
+    return "\n\n".join([*head, *sections])
 
 
 if __name__ == "__main__":

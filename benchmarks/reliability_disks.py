@@ -19,7 +19,7 @@ ABOUT = (
     f"with status 1 or 2 and one line, within {LIMIT} s of it. Equal: after the disk has grown the same command ends "
     "with the files of an uninterrupted training."
 )
-ROW = "without"
+ROW, SORTED = "without", False
 COLUMNS = {
     "disks": lambda record: 1,
     "ended": lambda record: (record.get("ended", False), 1),

@@ -15,7 +15,7 @@ ABOUT = (
     "One bit of a finished or unfinished workdir is flipped, all kinds of files equally often. Equal: resumed, with "
     "the files of an undamaged training. Refused: status 2 and one line; with the bit put back it resumes so."
 )
-ROW = "file"
+ROW, SORTED = "file", True
 COLUMNS = {
     "flips": lambda record: 1,
     "equal": lambda record: int(record.get("outcome") == "equal"),
@@ -128,7 +128,7 @@ def kind(path, workdir):
     if parts[0] == "tensorboard":
         return "tensorboard/"
     parts = [re.sub(r"[0-9a-f]{8,}|\d+", "*", part) for part in parts]
-    return "/".join(part for part in parts if part != "*" and not part.startswith("runs_"))
+    return "/".join(part for part in parts if part.strip("*") and not part.startswith(("runs_", "ocdbt.process")))
 
 
 def flip(path, case):

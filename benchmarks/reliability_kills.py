@@ -18,7 +18,7 @@ ABOUT = (
     "to the end each time. Equal: `metrics.jsonl`, `texts.jsonl`, tables, pictures, config and summary are those of an "
     "uninterrupted training, byte for byte."
 )
-ROW = "training"
+ROW, SORTED = "training", False
 COLUMNS = {
     "kills": lambda record: record.get("kills", 0),
     "equal": lambda record: (not any("left" not in reason for reason in record["wrong"]), 1),

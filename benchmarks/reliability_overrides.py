@@ -58,7 +58,7 @@ ABOUT = (
     "program or the numbers of the training; one trial in "
     f"{TRAIN_EVERY} is trained to its end, or stopped by SIGTERM after {TRAIN_SECONDS} s."
 )
-ROW = "values"
+ROW, SORTED = "values", True
 COLUMNS = {
     "trials": lambda record: 1,
     "refused in one line": lambda record: (not record["wrong"], 1) if record.get("status") == 2 else None,

@@ -195,6 +195,7 @@ class Program:
         status = 1
         try:
             os.setsid()
+            end_with_parent(signal.SIGKILL)
             for number, path in ((1, self._out), (2, self._err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
             signal.alarm(0)
@@ -258,7 +259,12 @@ def preload():
 
 def adopt():
     """Makes this process the parent of what its programs leave behind, so that none of it escapes."""
-    ctypes.CDLL(None, use_errno=True).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_with_parent(number):
+    """Makes this process get a signal when its parent ends."""
+    ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 def session(leader):

@@ -30,7 +30,7 @@ ABOUT = (
     f"number) within {LIMIT} s and without a traceback. Saved: the newest checkpoint has the last step of the log. "
     "Equal: resumed to the files of an uninterrupted training."
 )
-ROW = "phase"
+ROW, SORTED = "phase", False
 COLUMNS = {
     "signals": lambda record: 1,
     "ended": lambda record: (record.get("ended", False), 1),

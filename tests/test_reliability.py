@@ -55,7 +55,7 @@ def test_one_trial_is_repeated_alone_and_the_document_says_how_it_was_made(measu
     (text, first), (_, second) = measured(*command), measured(*command)
     assert len(first) == 1 and first[0]["number"] == 7 and first[0]["case"] == second[0]["case"]
     assert "python benchmarks/reliability.py --markdown --parts=overrides --seed=3" in text
-    assert "with the seed 3" in text and "jax " in text
+    assert "With the seed 3" in text and "jax " in text
 
 
 @pytest.mark.parametrize("arguments", [["--parts=kils"], ["--count=0"], ["--only=kills"], ["--jobs=0"]])
