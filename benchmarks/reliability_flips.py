@@ -30,17 +30,19 @@ def impossible():
 
 
 def prepare(scratch, cases):
-    for name in sorted({case["name"] for case in cases}):
-        stop_half_way(name, programs.reference(name, scratch), scratch)
+    names = {case["name"] for case in cases}
+    programs.train_references(names, scratch)
+    for name in sorted(names):
+        if not unfinished(name, scratch).exists():
+            stop_half_way(name, scratch)
 
 
-def stop_half_way(name, reference, scratch):
-    """Trains a run up to an evaluation in its middle, once; a signal during that evaluation asks it to stop."""
+def stop_half_way(name, scratch):
+    """Trains a run up to an evaluation in its middle; a signal during that evaluation asks it to stop."""
     workdir = unfinished(name, scratch)
-    if not workdir.exists():
-        half = programs.complete(name, workdir, scratch, scratch / "unfinished output", before=ask_at_second_evaluation)
-        if half.status or (workdir / "summary.json").exists():
-            raise RuntimeError(f"the run {name} does not stop: {half.out} {half.err}")
+    half = programs.complete(name, workdir, scratch, scratch / "output", before=ask_at_second_evaluation)
+    if half.status or (workdir / "summary.json").exists():
+        raise RuntimeError(f"the run {name} does not stop: {half.out} {half.err}")
 
 
 def ask_at_second_evaluation():
@@ -116,7 +118,7 @@ def choose(workdir, case):
     """Returns the file of a trial: first its kind is drawn, so that the many small files of arrays are not all."""
     kinds = {}
     for path in sorted(workdir.rglob("*")):
-        if path.is_file() and path.stat().st_size and path.name != "seconds":
+        if path.is_file() and path.stat().st_size:
             kinds.setdefault(kind(path, workdir), []).append(path)
     files = list(kinds.values())[int(case["kind"] * len(kinds))]
     return files[int(case["file"] * len(files))]

@@ -31,8 +31,7 @@ def impossible():
 
 
 def prepare(scratch, cases):
-    for name in sorted({case["name"] for case in cases}):
-        programs.reference(name, scratch)
+    programs.train_references({case["name"] for case in cases}, scratch)
 
 
 def cases(count, seed):

@@ -317,24 +317,31 @@ def complete(name, workdir, scratch, folder, *more, **options):
 
 
 def reference(name, scratch):
-    """Trains a run that nothing interrupts in the scratch folder, once; returns its workdir."""
-    workdir = scratch / "references" / name
-    if name == "streamed" and not (scratch / "data").exists():
+    """Returns the workdir of a run that nothing has interrupted."""
+    return scratch / "references" / name
+
+
+def train_references(names, scratch):
+    """Trains the runs that the trials are compared with, each once and all at the same time."""
+    if "streamed" in names and not (scratch / "data").exists():
         code = f"import reliability_programs; reliability_programs.write_pictures({str(scratch / 'data')!r})"
         writer = finish(Program(["-c", code], scratch / "output"))
         if writer.status:
             raise RuntimeError(f"the pictures cannot be written: {writer.err}")
-    if not (workdir / "seconds").exists():
-        program = complete(name, workdir, scratch, scratch / "references" / f"{name} output")
-        if program.status:
+    started = {
+        name: Program(arguments(name, reference(name, scratch), scratch), scratch / "references" / f"{name} output")
+        for name in sorted(names)
+        if not reference(name, scratch).exists()
+    }
+    for name, program in started.items():
+        if finish(program).status:
             raise RuntimeError(f"the run {name} does not train: {program.err}")
-        (workdir / "seconds").write_text(str(program.seconds))
-    return workdir
+        (scratch / "references" / f"{name} seconds").write_text(str(program.seconds))
 
 
 def pace(name, scratch):
     """Returns the seconds of an uninterrupted run."""
-    return float((reference(name, scratch) / "seconds").read_text())
+    return float((scratch / "references" / f"{name} seconds").read_text())
 
 
 def write_pictures(folder):

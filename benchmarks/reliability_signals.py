@@ -46,8 +46,9 @@ def impossible():
 
 
 def prepare(scratch, cases):
-    for phase in sorted({case["phase"] for case in cases}):
-        programs.reference(PHASES["save" if phase == AGAIN else phase][0], scratch)
+    programs.train_references(
+        {PHASES["save" if case["phase"] == AGAIN else case["phase"]][0] for case in cases}, scratch
+    )
 
 
 def cases(count, seed):
