@@ -115,13 +115,22 @@ def trial(case, folder, scratch):
 
 
 def choose(workdir, case):
-    """Returns the file of a trial: first its kind is drawn, so that the many small files of arrays are not all."""
+    """Returns the file of a trial.
+
+    First its kind is drawn, so that the many small files of arrays are not all; then mostly one of a late checkpoint,
+    since earlier ones are read only if it is damaged.
+    """
     kinds = {}
-    for path in sorted(workdir.rglob("*")):
+    for path in sorted(workdir.rglob("*"), key=lambda path: (-step(path), path)):
         if path.is_file() and path.stat().st_size:
             kinds.setdefault(kind(path, workdir), []).append(path)
-    files = list(kinds.values())[int(case["kind"] * len(kinds))]
-    return files[int(case["file"] * len(files))]
+    files = kinds[sorted(kinds)[int(case["kind"] * len(kinds))]]
+    return files[int(case["file"] ** 2 * len(files))]
+
+
+def step(path):
+    """Returns the step of the checkpoint that a file belongs to, 0 if it belongs to none."""
+    return max((int(part) for part in path.parts if part.isdecimal()), default=0)
 
 
 def kind(path, workdir):
