@@ -13,7 +13,7 @@ PHASES = {
     "set-up": ("language model", "warmup_jax.training.experiment", "set_up", 1),
     "compile": ("language model", "warmup_jax.training.loop", "compile_update", 1),
     "train": ("streamed", "warmup_jax.training.loop", "train", 8),
-    "evaluate": ("streamed", "warmup_jax.training.evaluation", "scores", 2),
+    "evaluate": ("streamed", "warmup_jax.training.evaluation", "scores", 1),
     "decode": ("translation", "warmup_jax.training.evaluation", "decode_texts", 2),
     "save": ("streamed", "warmup_jax.training.loop", "save", 2),
     "report": ("language model", "warmup_jax.report", "curves", 1),
