@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shlex
 import shutil
 import signal
@@ -294,25 +293,6 @@ def unbroken(complete, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("unbroken") / "run"
     assert "warmup_steps=50" in complete(workdir).stdout
     return workdir
-
-
-@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_killed_at_random_points_it_leaves_the_same_bytes(complete, unbroken, tmp_path, kills):
-    draw, workdir, killed = random.Random(kills), tmp_path / "run", 0
-    for _ in range(kills):
-        process = start(workdir)
-        wait_for_lines(process, workdir, draw.randint(1, 110))
-        time.sleep(draw.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-    assert killed
-    complete(workdir)
-    assert metrics(workdir) == metrics(unbroken)
-    assert (
-        json_files.read_json(workdir / "summary.json")["runs"]
-        == json_files.read_json(unbroken / "summary.json")["runs"]
-    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])

@@ -119,6 +119,7 @@ def refused(function, config, message):
             "dataset.workers=2 has no effect with residency='device'; allowed: 0",
         ),
         ({"schedule": "cosine_restarts", "schedule_args": {"cycle_steps": 2.0, "num_cycles": 2**20}}, "num_cycles"),
+        ({"dataset": {}}, "dataset={} has no name; allowed: dicts with the name of a data set"),
         # Arguments of diagnostics.
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=0.0)}, "critical_rate.guess=0.0; allowed: numbers"),
         ({"diagnostics.critical_rate": CRITICAL_RATE | dict(guess=-1.0)}, "critical_rate.guess=-1.0; allowed: numbers"),
@@ -175,6 +176,17 @@ def test_a_kind_of_normalisation_needs_a_normalisation(changes, message):
 )
 def test_a_value_that_some_run_reads_is_allowed(changes):
     schema.validate(lm(**changes))
+
+
+@pytest.mark.parametrize("key, axis", [("peak_lr", (0.1, 0.2)), ("model.depth", (8, 14)), ("seed", 2)])
+def test_a_value_that_every_run_of_a_sweep_replaces_means_nothing(key, axis):
+    name = "seeds" if key == "seed" else key.rpartition(".")[2]
+    config = resnet(sweep={name: axis})
+    if key == "seed":
+        effects.check_given(config, [key, "sweep.seeds"])  # the first of its seeds
+    else:
+        refused(lambda config: effects.check_given(config, [f"sweep.{name}", key]), config, f"with sweep.{name}={axis}")
+        effects.check_given(config, [f"sweep.{name}", "end_lr", "model.width"])
 
 
 def test_a_name_that_two_components_have_is_called_ambiguous():

@@ -49,17 +49,23 @@ def check(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
 def check_given(config: Mapping[str, Any], given: Iterable[str]) -> None:
     """Raises a ValueError for a key that no run reads although the user has given it a value.
 
-    A config alone does not tell: under a recipe it still has a peak rate and a schedule, its defaults.
+    A config alone does not tell: under a recipe it still has a peak rate and a schedule, its defaults, and the key of
+    a sweep its own value.
 
     Args:
       config: with all keys, valid.
       given: dotted keys, as of the overrides of a command line.
     """
-    unread = without_effect([sweep.assign(config, changes) for changes in sweep.combinations(config)])
+    changes = sweep.combinations(config)
+    unread = without_effect([sweep.assign(config, each) for each in changes])
+    swept = {(sweep.key_of(config, name), name) for name in set(changes[0]).intersection(*changes)}
     for key in given:
         holder, _, name = key.rpartition(".")
         top = key.partition(".")[0]
         value = config[top] if not holder else config[top].get(name) if holder == top else True
+        if (top, name) in swept and value is not None:
+            axis = f"sweep.{name}={config['sweep'][name]}"
+            raise ValueError(f"{key}={value!r} has no effect with {axis}; allowed: the config's own value")
         if top in unread and value is not None:
             raise ValueError(f"{key}={value!r} has no effect with {unread[top]}; allowed: the config's own value")
 

@@ -109,7 +109,7 @@ SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32)
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
-    """Checks the keys and types of a config and the name of its model, without starting JAX.
+    """Checks the keys and types of a config, the name of its model, and that its data have one, without starting JAX.
 
     Raises:
       ValueError: one line that names the key, its value, and what is allowed.
@@ -122,6 +122,8 @@ def check_keys(config: Mapping[str, Any]) -> None:
             raise ValueError(f"the config lacks the key {key!r}")
         _check_type(key, config[key], kind)
     defaults.kind_of(config["model"])
+    if "name" not in config["dataset"]:
+        raise ValueError(f"dataset={dict(config['dataset'])} has no name; allowed: dicts with the name of a data set")
 
 
 def validate(config: Mapping[str, Any]) -> None:

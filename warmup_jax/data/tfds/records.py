@@ -2,12 +2,17 @@
 
 import functools
 import pathlib
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from warmup_jax.data.dataset import DataError
+
+# TFDS imports its parts when they are used, each under a lock of its own. In a new worker process, whose threads all
+# use it first, two of them could wait for each other for ever.
+_importing = threading.Lock()
 
 
 def read_columns(
@@ -27,12 +32,15 @@ def read_columns(
     Raises:
       DataError: a record cannot be read, or lacks a feature.
     """
-    # Parses the record here: TFDS's features take longer for it than Pillow takes to decode a 32x32 image.
-    from tensorflow_datasets.proto import tf_example_pb2
+    with _importing:
+        # Parses the record here: TFDS's features take longer for it than Pillow takes to decode a 32x32 image.
+        from tensorflow_datasets.proto import tf_example_pb2
 
     numbers = [int(i) for i in indices]
     try:
-        records = _records(folder, split).__getitems__(numbers)
+        with _importing:
+            source = _records(folder, split)
+        records = source.__getitems__(numbers)
     except Exception as error:  # what the library raises for a damaged file is not documented
         some = f"one of {min(numbers)} to {max(numbers)}" if len(numbers) > 1 else str(*numbers)
         raise unreadable(folder, split, some, error) from error
