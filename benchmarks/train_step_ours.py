@@ -39,7 +39,7 @@ def set_up(task):
     planned = program.Job(config, dataset, devices.place(dataset.train.arrays, mesh, None), {}, [{}], [group])
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
     program.compile_update(planned, group, knobs, next(batches))
-    states = plan.init(knobs)
+    states = plan.init(knobs, None)
     steps = itertools.count(0, plan.chunk_steps)
     pending = []
 

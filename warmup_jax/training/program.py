@@ -1,9 +1,11 @@
 """A job: a config made concrete, with its data on the devices, its runs in groups, and their compiled functions."""
 
 import functools
+import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +44,8 @@ class Plan(NamedTuple):
 
     config: dict  # with the static changes of these runs
     runs: range
+    run_configs: list[dict]  # of each run
+    train_size: int
     num_steps: int
     knobs: list[Knobs]  # of each run
     num_lanes: int  # of each group
@@ -51,7 +55,7 @@ class Plan(NamedTuple):
     pauses: chunks.Pauses  # the updates that no chunk may pass
     eval_at_once: int  # evaluation batches that are computed at the same time
     probers: dict[str, Prober]
-    init: Any  # jitted: knobs [R] -> states [R]
+    init: Any  # jitted: knobs [R], weights or None -> states [R]
     train: Jitted  # states [R], ChunkInputs -> states [R], metrics [R, C]
     evaluate: Jitted  # states [R], test arrays, batch -> sums [R] by name
     decode: Jitted | None  # states [R], key, source texts [B, ...] -> tokens [R, B, T]; None for images
@@ -80,6 +84,16 @@ class Group(NamedTuple):
         """The updates of each lane's warmup, [R]."""
         return np.array([knobs.warmup_steps for knobs in self.lane_knobs])
 
+    @property
+    def parting(self) -> int | None:
+        """The update up to which longer runs of this config would be like all of these; see `build.parting`."""
+        first = self.plan.runs[0]
+        found = [
+            build.parting(self.plan.run_configs[run - first], self.plan.knobs[run - first], self.plan.train_size)
+            for run in self.runs
+        ]
+        return min((step for step in found if step is not None), default=None)
+
     def knobs(self) -> Knobs:
         """Returns the knobs of the lanes as one, with leaves [R, ...]."""
         return sweep.stack(self.lane_knobs)
@@ -94,6 +108,12 @@ class Job(NamedTuple):
     test_arrays: dict
     changes: list[dict]  # of each run to the config
     groups: list[Group]
+    weights: tuple[Any, Any] | None = None  # (params, stats) that every run starts from; None: random ones
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The programs, in the order in which they train."""
+        return list({id(group.plan): group.plan for group in self.groups}.values())
 
     @property
     def vocabulary(self) -> str | None:
@@ -118,23 +138,51 @@ def set_up(config: dict) -> Job:
     schema.validate(config)
     dataset = data.load(**config["dataset"])
     changes = sweep.expand(config)
-    at_once = config["runs_at_once"] or (defaults.defaults(config["model"]).lanes_per_device * jax.local_device_count())
-    mesh = devices.make_mesh(len(changes), at_once, devices_per_batch(config))
-    groups = []
-    for static, runs in sweep.programs(config, changes):
-        plan = make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
-        groups += [Group(plan, group) for group in sweep.groups(runs, plan.num_lanes)]
+    plans = make_plans(config, dataset, changes)
+    mesh = plans[0].mesh
     job = Job(
         config=config,
         dataset=dataset,
         changes=changes,
-        groups=groups,
+        groups=make_groups(plans),
         train_arrays=devices.place(dataset.train.arrays or {}, mesh, None),
         test_arrays=devices.place(dataset.test.arrays or {}, mesh, None),
     )
-    for plan in {id(group.plan): group.plan for group in groups}.values():
+    for plan in plans:
         check_probes(job, Group(plan, plan.runs[: plan.num_lanes]))
     return job
+
+
+def make_plans(config: dict, dataset: data.Dataset, changes: list[dict]) -> list[Plan]:
+    """Builds the programs of all runs of a config."""
+    at_once = config["runs_at_once"] or (defaults.defaults(config["model"]).lanes_per_device * jax.local_device_count())
+    mesh = devices.make_mesh(len(changes), at_once, devices_per_batch(config))
+    return [
+        make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
+        for static, runs in sweep.programs(config, changes)
+    ]
+
+
+def make_groups(plans: Iterable[Plan], progress: Mapping[int, int] = MappingProxyType({})) -> list[Group]:
+    """Returns the runs of all plans in groups.
+
+    Args:
+      plans: of a job.
+      progress: {run: updates already applied}, 0 for those not named. The runs of a group train in lockstep, so those
+        that begin at different updates are in different groups.
+    """
+    alike = [
+        (plan, [run for run, _ in stretch])
+        for plan in plans
+        for _, stretch in itertools.groupby(
+            ((run, progress.get(run, 0)) for run in plan.runs), key=lambda run_and_step: run_and_step[1]
+        )
+    ]
+    return [
+        Group(plan, group)
+        for plan, runs in alike
+        for group in sweep.groups(range(runs[0], runs[-1] + 1), plan.num_lanes)
+    ]
 
 
 def make_plan(
@@ -180,6 +228,8 @@ def make_plan(
     return Plan(
         config=config,
         runs=runs,
+        run_configs=run_configs,
+        train_size=dataset.train.size,
         num_steps=num_steps,
         knobs=knobs,
         num_lanes=num_lanes,
@@ -190,7 +240,9 @@ def make_plan(
         eval_at_once=eval_batches_at_once(config, dataset, mesh, num_lanes),
         probers=probers,
         init=jit(
-            lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,), compiler_options=defaults.LEVEL_0
+            lambda knobs, weights: each_run(partial(init_state, program), (0, None))(knobs, weights),
+            (0, None),
+            compiler_options=defaults.LEVEL_0,
         ),
         train=jit(partial(train_chunk, program), (0, CHUNK_AXES), donate_argnums=0),
         evaluate=jit(partial(eval_step, program), (0, None, None)),
@@ -309,7 +361,7 @@ def check_probes(job: Job, group: Group) -> None:
     if not plan.probers:
         return
     knobs = group.knobs()
-    states = jax.eval_shape(plan.init, knobs)
+    states = jax.eval_shape(plan.init, knobs, None)
     carries = jax.eval_shape(plan.carry, states)
     due = np.ones(plan.num_lanes, bool)
     for name, probe in plan.probe.items():
@@ -323,7 +375,7 @@ def compile_update(job: Job, group: Group, knobs: Knobs, batch: Mapping[str, np.
     the compiled program.
     """
     plan = group.plan
-    states = devices.placed_shapes(jax.eval_shape(plan.init, knobs), plan.mesh, 0)
+    states = devices.placed_shapes(jax.eval_shape(plan.init, knobs, None), plan.mesh, 0)
     carries = devices.placed_shapes(jax.eval_shape(plan.carry, states), plan.mesh, 0) if plan.probers else {}
     length = chunks.next_chunk(plan.chunk_steps, plan.pauses, 0)
     chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((length, *leaf.shape), leaf.dtype), batch)
