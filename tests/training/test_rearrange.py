@@ -1,14 +1,14 @@
 """A sweep that goes on with other groups: on another number of devices, or with another number of runs at once."""
 
-import json
-import os
+import contextlib
 import shutil
+from pathlib import Path
 
 import pytest
 
 from configs import phase_diagram
 from warmup_jax.training import experiment, loop, rearrange, resume, stored
-from warmup_jax.workdir import json_files, swap
+from warmup_jax.workdir import json_files, lock, swap
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -134,8 +134,10 @@ def test_a_kill_while_the_workdir_is_rearranged_loses_nothing(whole, tmp_path, m
     def kill(*args, **kwargs):
         raise Killed
 
-    def kill_after_the_first_move(path, target, replace=type(workdir).rename):
-        replace(path, target)
+    rename = Path.rename
+
+    def kill_after_the_first_move(path, target):
+        rename(path, target)
         if path.name == "checkpoints":
             raise Killed
 
@@ -145,21 +147,15 @@ def test_a_kill_while_the_workdir_is_rearranged_loses_nothing(whole, tmp_path, m
         if at == "copied":
             patch.setattr(swap, "write_json", kill)
         if at == "decided":
-            patch.setattr(swap, "finish", kill if not (workdir / swap.DECIDED).exists() else swap.finish)
-            patch.setattr(experiment, "open_workdir", lambda *args: open_without_finishing(*args))
+            patch.setattr(swap, "finish", kill)
+            patch.setattr(experiment, "open_workdir", lambda *args: contextlib.nullcontext(lock.as_json(sweep())))
         if at == "moved":
-            patch.setattr(type(workdir), "rename", kill_after_the_first_move)
+            patch.setattr(Path, "rename", kill_after_the_first_move)
         with pytest.raises(Killed):
             experiment.run(sweep(runs_at_once=2), workdir)
     experiment.run(sweep(runs_at_once=2), workdir)
     assert_same(workdir, whole)
     assert not (workdir / swap.BEGUN).exists() and not (workdir / swap.DECIDED).exists()
-
-
-def open_without_finishing(workdir, config, free):
-    import contextlib
-
-    return contextlib.nullcontext(json_files.read_json(workdir / "config.json"))
 
 
 def test_a_damaged_newest_checkpoint_costs_steps_but_no_result_in_other_groups_too(whole, tmp_path):

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -17,7 +16,7 @@ from jax.stages import Wrapped as Jitted
 from warmup_jax import data, diagnostics, models
 from warmup_jax.losses import LOSSES
 from warmup_jax.runtime import defaults, devices, process
-from warmup_jax.training import build, chunks, evaluation, probes, schema, sweep
+from warmup_jax.training import build, chunks, evaluation, probes, schema, sizes, sweep
 from warmup_jax.training.probes import PROBE_AXES, ProbeInputs, Prober
 from warmup_jax.training.train_step import (
     CHUNK_AXES,
@@ -31,9 +30,6 @@ from warmup_jax.training.train_step import (
     optimizer_update,
     train_chunk,
 )
-
-# Examples of an evaluation batch that are allowed for the smallest test split, whose only batch is filled up to them.
-MOST_EVALUATED = 2**16
 
 # Streams of the config's seed, shared by all runs. Streams 0 (initialisation) and 1 (dropout) are of each run's seed.
 AUGMENTATION, DECODING = 2, 3
@@ -156,7 +152,7 @@ def set_up(config: dict) -> Job:
 def make_plans(config: dict, dataset: data.Dataset, changes: list[dict]) -> list[Plan]:
     """Builds the programs of all runs of a config."""
     at_once = config["runs_at_once"] or (defaults.defaults(config["model"]).lanes_per_device * jax.local_device_count())
-    mesh = devices.make_mesh(len(changes), at_once, devices_per_batch(config))
+    mesh = devices.make_mesh(len(changes), at_once, sizes.devices_per_batch(config))
     return [
         make_plan(sweep.assign(config, static), dataset, runs, [changes[run] for run in runs], mesh, at_once)
         for static, runs in sweep.programs(config, changes)
@@ -221,7 +217,7 @@ def make_plan(
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
     evaluation.check_lengths(dataset.texts, config["decoding"])
     num_lanes = devices.lanes_per_group(len(runs), at_once, devices.lane_devices(mesh))
-    check_memory(config, model, dataset, devices.largest_state(mesh, num_lanes), num_lanes)
+    sizes.check_memory(config, model, dataset, devices.largest_state(mesh, num_lanes), num_lanes)
     warmups = np.array([int(run.warmup_steps) for run in knobs])
     options = defaults.compiler_options(config["model"])
     jit = partial(devices.jit_over_lanes, mesh=mesh, compiler_options=options)
@@ -235,9 +231,9 @@ def make_plan(
         num_lanes=num_lanes,
         mesh=mesh,
         chunk_steps=chunks.chunk_length(config, num_steps, default.chunk_steps, timings),
-        chunks_ahead=int(batch_pixels(config, dataset) < default.max_pixels_ahead),
+        chunks_ahead=int(sizes.batch_pixels(config, dataset) < default.max_pixels_ahead),
         pauses=chunks.pauses(config, num_steps, *probes.pauses(probers, num_steps, warmups)),
-        eval_at_once=eval_batches_at_once(config, dataset, mesh, num_lanes),
+        eval_at_once=sizes.eval_batches_at_once(config, dataset, mesh, num_lanes),
         probers=probers,
         init=jit(
             lambda knobs, weights: each_run(partial(init_state, program), (0, None))(knobs, weights),
@@ -255,29 +251,6 @@ def make_plan(
 def build_model(config: Mapping[str, Any], dataset: data.Dataset) -> models.Model:
     """Returns the model of a config, for the inputs and classes of a data set."""
     return models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
-
-
-def check_memory(
-    config: Mapping[str, Any], model: models.Model, dataset: data.Dataset, most: float, num_lanes: int
-) -> None:
-    """Raises a ValueError for parameters or a batch of a run that alone take more than `most` bytes."""
-    gigabytes = f"{most / 1e9:.3g} GB, the memory of {num_lanes} run{'s' if num_lanes > 1 else ''} at once"
-    if model.parameter_bytes > most:
-        sizes = {name: value for name, value in config["model"].items() if type(value) in (int, float)}
-        raise ValueError(
-            f"model={sizes} has {model.parameter_bytes / 1e9:.3g} GB of parameters; allowed: up to {gigabytes}"
-        )
-    most_examples = max(dataset.test.size, MOST_EVALUATED)
-    if config["eval_batch_size"] > most_examples:
-        raise ValueError(f"eval_batch_size={config['eval_batch_size']}; allowed: integers from 1 to {most_examples}")
-    outputs = dataset.num_classes * (1 if dataset.texts is None else dataset.input_shape[-1])
-    example = 4 * (math.prod(dataset.input_shape) + outputs)
-    for key in ("batch_size", "eval_batch_size"):
-        if config[key] * example > most * devices_per_batch(config):
-            raise ValueError(
-                f"{key}={config[key]} needs {config[key] * example / 1e9:.3g} GB for its inputs and outputs; "
-                f"allowed: up to {gigabytes}"
-            )
 
 
 def make_probers(
@@ -318,29 +291,6 @@ def make_probers(
             unroll=defaults.defaults(config["model"]).unrolls_probes,
         )
     return found
-
-
-def devices_per_batch(config: Mapping[str, Any]) -> int:
-    """Returns how many devices share each batch of a single run: a divisor of the batch size."""
-    most = jax.local_device_count() if defaults.defaults(config["model"]).shares_batch else 1
-    return max(n for n in range(1, most + 1) if config["batch_size"] % n == 0)
-
-
-def eval_batches_at_once(config: Mapping[str, Any], dataset: data.Dataset, mesh: Mesh | None, num_lanes: int) -> int:
-    """Returns how many batches of an evaluation are computed at the same time, within a bound of memory.
-
-    The largest activation of a batch has about as many elements as the logits of texts, or 16 for each pixel of images.
-    """
-    default, shape = defaults.defaults(config["model"]), dataset.input_shape
-    per_example = 16 * math.prod(shape[:-1]) if dataset.texts is None else shape[-1] * dataset.num_classes
-    idle_cores = process.cores() // (mesh.size if mesh is not None else 1)
-    fitting = default.max_eval_elements // (config["eval_batch_size"] * per_example * num_lanes)
-    return max(1, min(default.max_eval_batches, idle_cores, fitting))
-
-
-def batch_pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
-    """Returns the number of pixels in one training batch."""
-    return config["batch_size"] * math.prod(dataset.input_shape[:-1])
 
 
 def check_optimizer(tx: Any, chosen: Collection[str]) -> None:

@@ -50,9 +50,9 @@ def lengthened(job: Job, workdir: Path, known: Mapping[str, Any]) -> Longer | No
     Raises:
       ValueError: if the job is shorter.
     """
-    earlier = job.config | {key: known.get(key) for key in schema.LENGTHS}
-    if all(job.config[key] == earlier[key] for key in schema.LENGTHS):
+    if _lengths(job.config) == _lengths(known):
         return None
+    earlier = job.config | _lengths(known)
     there, here = program.make_plans(earlier, job.dataset, job.changes), job.plans
     if all(one.num_steps == other.num_steps for one, other in zip(there, here)):
         return None
@@ -64,9 +64,7 @@ def lengthened(job: Job, workdir: Path, known: Mapping[str, Any]) -> Longer | No
         for index, run in enumerate(other.runs)
     ]
     return Longer(
-        lengths=", ".join(
-            lock.differences(*({key: each.get(key) for key in schema.LENGTHS} for each in (job.config, known)))
-        ),
+        lengths=", ".join(lock.differences(_lengths(job.config), _lengths(known))),
         ends={run: int(before.num_steps) for run, before, _, _ in pairs},
         limits={run: build.shared_updates(config, before, after) for run, before, after, config in pairs},
     )
@@ -158,3 +156,7 @@ def begin(host: Host, group: Group, workdir: Path, checkpoints: Checkpoints) -> 
 def forget_starts(workdir: Path) -> None:
     """Removes the starts of a job whose runs have all ended."""
     shutil.rmtree(workdir / stored.STARTS, ignore_errors=True)
+
+
+def _lengths(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config.get(key) for key in schema.LENGTHS}

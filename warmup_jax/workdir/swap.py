@@ -37,7 +37,7 @@ def commit(workdir: Path, kept: str | None = None, copied: Iterable[str] = (), r
         if (workdir / name).is_file():
             shutil.copy2(workdir / name, begun / "old" / name)
     write_json(begun / PLAN, {"kept": kept, "removed": list(removed)})
-    os.sync()  # all of it is on the disk before it counts
+    _sync(begun)  # all of it is on the disk before it counts
     begun.rename(workdir / DECIDED)
     finish(workdir)
 
@@ -62,6 +62,15 @@ def finish(workdir: Path) -> None:
             path.replace(workdir / path.name)
         for name in plan["removed"]:
             (workdir / name).unlink(missing_ok=True)
-        os.sync()
         decided.rename(workdir / BEGUN)
     shutil.rmtree(workdir / BEGUN, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Writes all files and folders below a folder to disk."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
