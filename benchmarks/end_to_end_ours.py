@@ -55,7 +55,7 @@ def step_alone(config):
         planned.dataset, seed=config["seed"], batch_size=config["batch_size"], start=0, stop=config["num_steps"]
     )
     chunk = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *itertools.islice(batches, updates)))
-    states = plan.init(knobs)
+    states = plan.init(knobs, None)
 
     def seconds(dispatches):
         nonlocal states

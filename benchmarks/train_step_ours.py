@@ -11,7 +11,7 @@ from configs import common
 from warmup_jax import data, models
 from warmup_jax.data import Dataset, Split
 from warmup_jax.runtime import defaults, devices, process
-from warmup_jax.training import program
+from warmup_jax.training import program, sizes
 
 
 def set_up(task):
@@ -32,14 +32,14 @@ def set_up(task):
         checkpoint_every=100,
     )
     dataset = random_data(row)
-    mesh = devices.make_mesh(1, 1, program.devices_per_batch(config))
+    mesh = devices.make_mesh(1, 1, sizes.devices_per_batch(config))
     plan = program.make_plan(config, dataset, range(1), [{}], mesh)
     group = program.Group(plan, range(1))
     knobs = group.knobs()
     planned = program.Job(config, dataset, devices.place(dataset.train.arrays, mesh, None), {}, [{}], [group])
     batches = data.train_batches(dataset, seed=0, batch_size=row["batch_size"], start=0, stop=plan.num_steps)
     program.compile_update(planned, group, knobs, next(batches))
-    states = plan.init(knobs)
+    states = plan.init(knobs, None)
     steps = itertools.count(0, plan.chunk_steps)
     pending = []
 

@@ -106,6 +106,15 @@ def pydoc():
     )
 
 
+def types_of_unset():
+    """Returns the types of the keys that may be None, by name: {"num_steps": int, "data_dir": str, ...}."""
+    whole = base("sgd", DIAGNOSTICS)
+    found = dict(bleu_tokenizer=str)
+    for holder in (whole, whole.optimizer_args, *whole.diagnostics.values(), ConfigDict(digits()), ConfigDict(pydoc())):
+        found |= {name: holder.get_type(name) for name, value in holder.items() if value is None}
+    return found
+
+
 def base(optimizer, diagnose=()):
     """Returns a config with every key; each family of configs changes some. None means "not set"."""
     config = ConfigDict()
@@ -115,6 +124,7 @@ def base(optimizer, diagnose=()):
     config.num_steps = config_dict.placeholder(int)  # set this or num_epochs
     config.num_epochs = config_dict.placeholder(float)
 
+    config.init_from = config_dict.placeholder(str)  # WORKDIR[:RUN[@STEP]]: weights to start from; None: random ones
     config.model = ConfigDict()
     config.dataset = ConfigDict()
     config.decoding = ConfigDict()  # texts that a model writes at each evaluation; {}: none

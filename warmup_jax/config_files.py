@@ -1,10 +1,12 @@
-"""Config files: found, loaded, changed by overrides, written as overrides."""
+"""Config files, and the config.json of a run: found, loaded, changed by overrides, written as overrides."""
 
 import ast
 import difflib
 import functools
+import importlib
 import importlib.machinery
 import importlib.util
+import json
 import shlex
 import sys
 import traceback
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from warmup_jax import places, registry
 
@@ -34,7 +36,8 @@ def load(path: str) -> ConfigDict:
     """Returns the config of a file, locked.
 
     Args:
-      path: FILE[:ARG]; the file has a function `get_config`, which is called with ARG if there is one.
+      path: FILE[:ARG]; the file has a function `get_config`, which is called with ARG if there is one. Or the
+        `config.json` of a run, which takes no ARG.
 
     Raises:
       ValueError: if there is no such file, or it fails.
@@ -43,6 +46,10 @@ def load(path: str) -> ConfigDict:
     source = places.local("--config", file)
     if not source.exists():
         raise registry.unknown("config file", file, map(str, available()))
+    if source.suffix == ".json":
+        if colon:
+            raise ValueError(f"--config={path}: allowed: {file}, which takes no argument")
+        return _stored(source).lock()
     try:
         config = _module(source).get_config(*[arg] if colon else [])
     except ValueError as error:  # of get_config, about its argument
@@ -55,6 +62,41 @@ def load(path: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path}: get_config() returned {config!r}; allowed: a ConfigDict")
     return config.lock()
+
+
+def _stored(path: Path) -> ConfigDict:
+    """Returns the config in the `config.json` of a run.
+
+    JSON has no tuples and no types of values that are not set: lists become tuples, and a key that is None has the type
+    that a key of its name has in the configs. Keys that are newer than the file are not set.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    common = importlib.import_module("configs.common")
+    unset = {name: None for name, value in common.base("sgd").items() if value is None}
+    return _typed(unset | content, common.types_of_unset())
+
+
+def _typed(content: Mapping[str, Any], types: Mapping[str, type]) -> ConfigDict:
+    """Returns nested JSON objects as a ConfigDict; `types` has those of keys that may be None, by name."""
+    config = ConfigDict()
+    for name, value in content.items():
+        if isinstance(value, dict):
+            config[name] = _typed(value, types)
+        elif name in types and (value is None or isinstance(value, types[name])):
+            config[name] = config_dict.placeholder(types[name])
+            config[name] = value
+        else:
+            config[name] = _tuples(value)
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def available() -> list[Path]:

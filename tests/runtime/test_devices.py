@@ -177,14 +177,11 @@ def test_each_core_is_a_device_where_one_run_leaves_cores_idle(train, alone, tmp
 
 
 @pytest.mark.slow
-def test_another_number_of_devices_loses_nothing(train, alone):
-    before = (alone / "metrics.jsonl").read_bytes()
-    done = train(alone, 2)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "of other runs (runs_0-0" in done.stderr and "here runs_0-1): resume with as many devices" in done.stderr
-    assert (alone / "metrics.jsonl").read_bytes() == before
-    assert train(alone, 1).returncode == 0, "what the message advises"
-    assert (alone / "metrics.jsonl").read_bytes() == before
+def test_a_finished_sweep_on_another_number_of_devices_keeps_its_numbers(train, alone, tmp_path):
+    workdir = shutil.copytree(alone, tmp_path / "run")
+    done = train(workdir, 2)
+    assert done.returncode == 0 and "grouped anew" in done.stdout, done.stderr
+    assert_same_log(workdir, alone)
 
 
 MESHES = """

@@ -145,7 +145,7 @@ def test_stop_twice_is_a_keyboard_interrupt_and_the_kernel_lives(tmp_path, stopp
         experiment.run(config(), tmp_path / "run")
 
 
-@pytest.mark.parametrize("module, name", [(experiment, "set_up"), (experiment, "find_checkpoint"), (report, "table")])
+@pytest.mark.parametrize("module, name", [(experiment, "set_up"), (experiment.resume, "find"), (report, "table")])
 def test_stop_with_nothing_to_save_is_a_keyboard_interrupt(tmp_path, stopped, module, name):
     stopped(module, name)
     with pytest.raises(KeyboardInterrupt):

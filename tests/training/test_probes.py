@@ -158,7 +158,10 @@ def test_the_sharpness_of_a_residual_network_is_that_of_its_dense_hessian(tmp_pa
     experiment.run(config, tmp_path / "run")
     one = program.set_up(config)
     (group,), dataset = one.groups, one.dataset
-    prober, start = group.plan.probers["sharpness"], jax.tree.map(lambda leaf: leaf[0], group.plan.init(group.knobs()))
+    prober, start = (
+        group.plan.probers["sharpness"],
+        jax.tree.map(lambda leaf: leaf[0], group.plan.init(group.knobs(), None)),
+    )
     flat, unravel = ravel_pytree(start.params)
     index = data.batch_index(0, 0, dataset.train.size, 16)
     batch = dataset.prepare(
@@ -222,7 +225,7 @@ def test_without_diagnostics_the_program_is_that_without_the_code_for_them(monke
         plan, knobs = one.groups[0].plan, one.groups[0].knobs()
         chunk = {"index": np.zeros((1, 16), np.int32)}
         inputs = program.chunk_inputs(one, one.groups[0], knobs, {}, chunk, step=0)
-        return plan.train.lower(jax.eval_shape(plan.init, knobs), inputs).as_text()
+        return plan.train.lower(jax.eval_shape(plan.init, knobs, None), inputs).as_text()
 
     off, probes, steps = (
         lowered(chosen) for chosen in ({}, {"sharpness": CHOSEN["sharpness"]}, {"norms": CHOSEN["norms"]})

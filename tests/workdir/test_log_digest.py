@@ -362,7 +362,7 @@ def test_a_checkpoint_without_digests_is_resumed(copied, monkeypatch):
     assert (workdir / "metrics.jsonl").read_bytes() == metrics
     monkeypatch.undo()
     found = Checkpoints(workdir / "checkpoints" / "runs_0-0")
-    found._steps()
+    found.steps()
     meta = found._read(6)[1]
     assert logs.misfit(workdir, meta["log"], meta["log_digests"]) is None
 

@@ -133,6 +133,47 @@ def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) 
     )
 
 
+def shared_updates(config: Mapping[str, Any], run: Knobs, other: Knobs) -> int:
+    """Returns how many updates two runs that differ in their length alone have in common.
+
+    Their rates and warmup factors are equal in all of them, and none is the end of one warmup and not of the other,
+    where probes are taken.
+    """
+    most = int(min(run.num_steps, other.num_steps))
+    if run.warmup_steps != other.warmup_steps:
+        most = min(most, max(int(min(run.warmup_steps, other.warmup_steps)) - 1, 0))
+    return _first_difference(config, run, other, 0, most)
+
+
+def parting(config: Mapping[str, Any], run: Knobs, train_size: int) -> int | None:
+    """Returns the update at which a final decay begins after a stable phase, None if there is none.
+
+    It is where the rates of a run twice as long depart from those of this one, unless they do so right after the
+    warmup: the run can be extended from there alone.
+    """
+    length = int(run.num_steps)
+    if config["recipe"] is None and "stop" not in inspect.signature(schedules.DECAYS[config["schedule"]]).parameters:
+        return None  # the usual case, without computing anything: the rates do not depend on the length
+    longer = knobs(config, num_steps=min(2 * length, MOST_STEPS), train_size=train_size)
+    after_warmup = int(run.warmup_steps) + 2
+    if longer.warmup_steps != run.warmup_steps or after_warmup >= length:
+        return None
+    if _first_difference(config, run, longer, after_warmup - 1, after_warmup) < after_warmup:
+        return None  # a decay from the end of the warmup on: one point tells
+    found = _first_difference(config, run, longer, 0, length)
+    return found if after_warmup <= found < length else None
+
+
+def _first_difference(config: Mapping[str, Any], run: Knobs, other: Knobs, start: int, stop: int) -> int:
+    """Returns the first update from `start` on whose rate or warmup factor differs between two runs, else `stop`."""
+    steps = np.arange(start, stop)
+    equal = np.full(len(steps), True)
+    for curve in (learning_rate, warmup_factor):
+        one, two = (np.asarray(curve(config, each)(steps)) for each in (run, other))
+        equal &= one == two
+    return stop if equal.all() else start + int(np.argmin(equal))
+
+
 def warmup_lengths(config: Mapping[str, Any], runs: Iterable[Knobs]) -> set[int]:
     """Returns the lengths in updates of the warmups of runs; none for a warmup that has no end or is a recipe's own."""
     if config["recipe"] is None and config["warmup"] == "untuned_linear":

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from warmup_jax import registry, schedules
-from warmup_jax.training import sweep
+from warmup_jax.training import arms, sweep
 from warmup_jax.training.build import WARMUP_UNITS
 
 # Keys that not every schedule reads, with the values by which a config says nothing. Keys with None have no such
@@ -58,13 +58,14 @@ def check_given(config: Mapping[str, Any], given: Iterable[str]) -> None:
     """
     changes = sweep.combinations(config)
     unread = without_effect([sweep.assign(config, each) for each in changes])
-    swept = {(sweep.key_of(config, name), name) for name in set(changes[0]).intersection(*changes)}
+    variant = arms.configs(config)[changes[0].get("arm", "")]
+    swept = {(sweep.key_of(variant, name), name) for name in set(changes[0]).intersection(*changes) - {"arm"}}
     for key in given:
         holder, _, name = key.rpartition(".")
         top = key.partition(".")[0]
         value = config[top] if not holder else config[top].get(name) if holder == top else True
         if (top, name) in swept and value is not None:
-            axis = f"sweep.{name}={config['sweep'][name]}"
+            axis = f"sweep.{name}={variant['sweep'][name]}"
             raise ValueError(f"{key}={value!r} has no effect with {axis}; allowed: the config's own value")
         if top in unread and value is not None:
             raise ValueError(f"{key}={value!r} has no effect with {unread[top]}; allowed: the config's own value")

@@ -7,20 +7,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from warmup_jax import data, places, report, streams
-from warmup_jax.runtime import devices, process
+from warmup_jax.runtime import process
 from warmup_jax.schedules.inspection import unfinished
-from warmup_jax.training import build, effects, schema
-from warmup_jax.training.loop import Host, Interrupted, Saved, train_group
+from warmup_jax.training import build, effects, resume, schema, trained
+from warmup_jax.training.loop import Host, Interrupted, train_group
 from warmup_jax.training.program import Group, Job, prepare_process, set_up
 from warmup_jax.training.summary import describe, summarise
-from warmup_jax.workdir import environment
+from warmup_jax.workdir import environment, lock
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.json_files import read_lines, write_json
-from warmup_jax.workdir.lock import open_workdir
-from warmup_jax.workdir.logs import MetricsLog, misfit
+from warmup_jax.workdir.logs import MetricsLog
 from warmup_jax.workdir.progress import Progress
 from warmup_jax.workdir.shutdown import ShutdownFlag, shutdown_on_signal
 from warmup_jax.workdir.timers import Timers
@@ -66,9 +63,17 @@ def run(
             prepare_process(config["model"])
             job = set_up(config)
             effects.check_given(config, given)
-            stack.enter_context(open_workdir(workdir, config))
+            job = job._replace(weights=trained.start_weights(job, workdir))
+            known = stack.enter_context(lock.open_workdir(workdir, config, (*schema.FREE, *schema.LENGTHS)))
         except (ValueError, OSError) as error:
             raise UserError(" ".join(str(error).split())) from error
+        try:
+            job = resume.arrange(job, workdir, known)
+            found = resume.find(job, workdir)
+        except ValueError as error:
+            raise UserError(" ".join(str(error).split())) from error
+        lock.record(workdir, config)
+        trained.keep_start_weights(job, workdir)
         print(f"devices: {environment.devices()}, {precision(job)}", flush=True)
         for sentence in unfinished_warmups(job):
             print(f"warning: {sentence}", flush=True)
@@ -76,8 +81,8 @@ def run(
             facts = ", ".join(f"{name} {_text(value)}" for name, value in job.dataset.facts.items())
             print(f"data: {facts}", flush=True)
         try:
-            summary = train_all(job, workdir, shutdown, started)
-        except data.DataError as error:  # a stream's examples are read only now
+            summary = train_all(job, workdir, found, shutdown, started)
+        except (data.DataError, resume.StartError) as error:  # a stream's examples are read only now
             raise UserError(" ".join(str(error).split())) from error
         shutdown.to_save = False
         if shutdown.requested:
@@ -93,11 +98,10 @@ def run(
     return summary
 
 
-def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -> dict[str, Any]:
+def train_all(job: Job, workdir: Path, found: resume.Found, shutdown: ShutdownFlag, started: float) -> dict[str, Any]:
     """Trains the groups one after another, from the newest checkpoint on, and writes `summary.json`."""
     write_json(workdir / "runs.json", {"runs": [describe(run, changes) for run, changes in enumerate(job.changes)]})
-    checkpoints = [Checkpoints(workdir / "checkpoints" / group.name) for group in job.groups]
-    first, saved, meta = find_checkpoint(job, workdir, checkpoints)
+    first, saved, meta, checkpoints = found
     steps = [group.plan.num_steps for group in job.groups]
     host = Host(
         job=job,
@@ -113,6 +117,8 @@ def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -
             if index > first and job.groups[index].compiles:
                 leave_nothing_to_save(host, checkpoints[index - 1])
             try:
+                if saved is None:
+                    saved = resume.begin(host, job.groups[index], workdir, checkpoints[index])
                 train_group(host, job.groups[index], saved, checkpoints[index])
             finally:
                 if index > first:  # the last save of the group before was still under way, and must end
@@ -120,6 +126,7 @@ def train_all(job: Job, workdir: Path, shutdown: ShutdownFlag, started: float) -
             saved = None
         checkpoints[-1].close()
         host.log.close()
+        resume.forget_starts(workdir)
         summary = summarise(job, workdir, host.timers)
         write_json(workdir / "summary.json", summary)
         return summary
@@ -137,45 +144,6 @@ def leave_nothing_to_save(host: Host, checkpoints: Checkpoints) -> None:
     host.shutdown.to_save = False
     if host.shutdown.requested:
         raise Interrupted(f"stopped by {host.shutdown.requested} between two groups of runs; all is saved")
-
-
-def find_checkpoint(
-    job: Job, workdir: Path, checkpoints: list[Checkpoints]
-) -> tuple[int, Saved | None, dict[str, Any]]:
-    """Finds the newest intact checkpoint.
-
-    Returns:
-      The index of its group, its arrays on the devices, and its metadata; (0, None, empty metadata) if there is none.
-    """
-    known = {group.folder.name for group in checkpoints}
-    others = {path.name for path in workdir.glob("checkpoints/runs_*")} - known
-    if others:
-        raise UserError(
-            f"the checkpoints in {workdir} are of groups of other runs ({', '.join(sorted(others))}, here "
-            f"{job.groups[0].name}): resume with as many devices as before; on a CPU, "
-            "XLA_FLAGS=--xla_force_host_platform_device_count=N gives N devices"
-        )
-    for index in reversed(range(len(job.groups))):
-        if not checkpoints[index].folder.exists():
-            continue
-        plan, knobs = job.groups[index].plan, job.groups[index].knobs()
-        states = jax.eval_shape(plan.init, knobs)
-        template = (knobs, states, jax.eval_shape(plan.carry, states))
-        try:
-            restored = checkpoints[index].restore(
-                template, misfit=lambda meta: misfit(workdir, meta["log"], meta.get("log_digests", {}))
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        if restored is not None:
-            (_, states, carries), meta = restored
-            if meta["vocabulary"] != job.vocabulary:
-                raise UserError(
-                    f"the checkpoint in {checkpoints[index].folder} was trained with the vocabulary "
-                    f"{meta['vocabulary']}, and the data now give {job.vocabulary}"
-                )
-            return index, devices.place(Saved(states, carries), plan.mesh, 0), meta
-    return 0, None, {"step": 0, "log": {}, "seconds": {}}
 
 
 def ended_runs(groups: list[Group], workdir: Path) -> tuple[int, int]:

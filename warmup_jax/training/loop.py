@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from warmup_jax.training import evaluation, orders, probes, sweep
 from warmup_jax.training.chunks import next_chunk
 from warmup_jax.training.program import Group, Job, chunk_inputs, compile_update, probe_inputs
+from warmup_jax.training.stored import BEFORE_DECAY
 from warmup_jax.training.train_step import NEVER, Knobs, TrainState
 from warmup_jax.workdir.checkpoint import Checkpoints
 from warmup_jax.workdir.logs import MetricsLog
@@ -72,10 +74,14 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
         batches = itertools.chain([first], batches)  # a stream reads its next batches while the update compiles
         saved = start(host, group, knobs, first)
     states, carries = saved
+    parting = group.parting
     pending: list[tuple[int, dict]] = []  # chunks whose metrics are still on the device
     lanes = active_lanes(group, states, step)
     while lanes:
         length = next_chunk(plan.chunk_steps, plan.pauses, step)
+        if parting is not None and 0 < step <= parting < step + length:
+            log_chunks(host, group, lanes, pending)
+            keep_before_decay(host, group, checkpoints, knobs, Saved(states, carries), step)
         # State buffers are donated; the parameters that a probe compares with the next ones are copied before.
         compared = any(prober.entry.compares_update for prober in probes_due(group, step + length))
         before = jax.tree.map(jnp.copy, states.params) if compared else {}
@@ -111,7 +117,7 @@ def start(host: Host, group: Group, knobs: Knobs, batch: dict) -> Saved:
     if group.compiles:
         with host.timers.phase("compile"):
             compile_update(host.job, group, knobs, batch)
-    states = plan.init(knobs)
+    states = plan.init(knobs, host.job.weights)
     if group.runs[-1] == plan.runs[-1]:
         plan.init.clear_cache()  # the last group of the plan: its compiled program takes about 40 MB
     carries = plan.carry(states) if plan.probers else {}
@@ -140,6 +146,16 @@ def train(
             jax.block_until_ready(metrics)
     host.timers.chunk_done(length * len(group.runs) * plan.config["batch_size"], compiles)
     return states, metrics
+
+
+def keep_before_decay(
+    host: Host, group: Group, checkpoints: Checkpoints, knobs: Knobs, saved: Saved, step: int
+) -> None:
+    """Saves a checkpoint that later ones do not replace: from here alone the runs of a group can be extended."""
+    kept = Checkpoints(checkpoints.folder.parent / Path(BEFORE_DECAY).name / group.name)
+    if step not in kept.steps():
+        save(host, kept, knobs, saved, step)
+    kept.close()
 
 
 def save(host: Host, checkpoints: Checkpoints, knobs: Knobs, saved: Saved, step: int) -> None:

@@ -1,8 +1,9 @@
 """A job: a config made concrete, with its data on the devices, its runs in groups, and their compiled functions."""
 
-import math
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jax.stages import Wrapped as Jitted
 from warmup_jax import data, diagnostics, models
 from warmup_jax.losses import LOSSES
 from warmup_jax.runtime import defaults, devices, process
-from warmup_jax.training import build, chunks, evaluation, orders, probes, schema, sweep
+from warmup_jax.training import build, chunks, evaluation, orders, probes, schema, sizes, sweep
 from warmup_jax.training.probes import ProbeInputs, Prober, probe_axes
 from warmup_jax.training.train_step import (
     ChunkInputs,
@@ -29,15 +30,14 @@ from warmup_jax.training.train_step import (
     train_chunk,
 )
 
-# Examples of an evaluation batch that are allowed for the smallest test split, whose only batch is filled up to them.
-MOST_EVALUATED = 2**16
-
 
 class Plan(NamedTuple):
     """The runs that share one program, and the compiled functions of that program."""
 
     config: dict  # with the static changes of these runs
     runs: range
+    run_configs: list[dict]  # of each run
+    train_size: int
     num_steps: int
     parameters: int  # of the model
     knobs: list[Knobs]  # of each run
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
     pauses: chunks.Pauses  # the updates that no chunk may pass
     eval_at_once: int  # evaluation batches that are computed at the same time
     probers: dict[str, Prober]
-    init: Any  # jitted: knobs [R] -> states [R]
+    init: Any  # jitted: knobs [R], weights or None -> states [R]
     train: Jitted  # states [R], ChunkInputs -> states [R], metrics [R, C]
     evaluate: Jitted  # states [R], test arrays, batch -> sums [R] by name
     decode: Jitted | None  # states [R], key, source texts [B, ...] -> tokens [R, B, T]; None for images
@@ -90,6 +90,16 @@ class Group(NamedTuple):
             return (self.plan.config["seed"],)
         return tuple(int(knobs.seed) for knobs in self.lane_knobs)
 
+    @property
+    def parting(self) -> int | None:
+        """The update up to which longer runs of this config would be like all of these; see `build.parting`."""
+        first = self.plan.runs[0]
+        found = [
+            build.parting(self.plan.run_configs[run - first], self.plan.knobs[run - first], self.plan.train_size)
+            for run in self.runs
+        ]
+        return min((step for step in found if step is not None), default=None)
+
     def knobs(self) -> Knobs:
         """Returns the knobs of the lanes as one, with leaves [R, ...]."""
         return sweep.stack(self.lane_knobs)
@@ -104,6 +114,12 @@ class Job(NamedTuple):
     test_arrays: dict
     changes: list[dict]  # of each run to the config
     groups: list[Group]
+    weights: tuple[Any, Any] | None = None  # (params, stats) that every run starts from; None: random ones
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The programs, in the order in which they train."""
+        return list({id(group.plan): group.plan for group in self.groups}.values())
 
     @property
     def vocabulary(self) -> str | None:
@@ -128,24 +144,52 @@ def set_up(config: dict) -> Job:
     schema.validate(config)
     dataset = data.load(**config["dataset"])
     changes = sweep.expand(config)
-    at_once = config["runs_at_once"] or (defaults.defaults(config["model"]).lanes_per_device * jax.local_device_count())
-    mesh = devices.make_mesh(len(changes), at_once, devices_per_batch(config))
-    groups = []
-    for static, runs in sweep.programs(config, changes):
-        knobs = [{name: value for name, value in changes[run].items() if name not in static} for run in runs]
-        plan = make_plan(sweep.assign(config, static), dataset, runs, knobs, mesh, at_once)
-        groups += [Group(plan, group) for group in sweep.groups(runs, plan.num_lanes)]
+    plans = make_plans(config, dataset, changes)
+    mesh = plans[0].mesh
     job = Job(
         config=config,
         dataset=dataset,
         changes=changes,
-        groups=groups,
+        groups=make_groups(plans),
         train_arrays=devices.place(dataset.train.arrays or {}, mesh, None),
         test_arrays=devices.place(dataset.test.arrays or {}, mesh, None),
     )
-    for plan in {id(group.plan): group.plan for group in groups}.values():
+    for plan in plans:
         check_probes(job, Group(plan, plan.runs[: plan.num_lanes]))
     return job
+
+
+def make_plans(config: dict, dataset: data.Dataset, changes: list[dict]) -> list[Plan]:
+    """Builds the programs of all runs of a config."""
+    at_once = config["runs_at_once"] or (defaults.defaults(config["model"]).lanes_per_device * jax.local_device_count())
+    mesh = devices.make_mesh(len(changes), at_once, sizes.devices_per_batch(config))
+    plans = []
+    for static, runs in sweep.programs(config, changes):
+        knobs = [{name: value for name, value in changes[run].items() if name not in static} for run in runs]
+        plans.append(make_plan(sweep.assign(config, static), dataset, runs, knobs, mesh, at_once))
+    return plans
+
+
+def make_groups(plans: Iterable[Plan], progress: Mapping[int, int] = MappingProxyType({})) -> list[Group]:
+    """Returns the runs of all plans in groups.
+
+    Args:
+      plans: of a job.
+      progress: {run: updates already applied}, 0 for those not named. The runs of a group train in lockstep, so those
+        that begin at different updates are in different groups.
+    """
+    alike = [
+        (plan, [run for run, _ in stretch])
+        for plan in plans
+        for _, stretch in itertools.groupby(
+            ((run, progress.get(run, 0)) for run in plan.runs), key=lambda run_and_step: run_and_step[1]
+        )
+    ]
+    return [
+        Group(plan, group)
+        for plan, runs in alike
+        for group in sweep.groups(range(runs[0], runs[-1] + 1), plan.num_lanes)
+    ]
 
 
 def make_plan(
@@ -187,13 +231,15 @@ def make_plan(
     decode = evaluation.decoder(model, dataset.texts, config["decoding"])
     evaluation.check_lengths(dataset.texts, config["decoding"])
     num_lanes = devices.lanes_per_group(len(runs), at_once, devices.lane_devices(mesh))
-    check_memory(config, model, dataset, devices.largest_state(mesh, num_lanes), num_lanes)
+    sizes.check_memory(config, model, dataset, devices.largest_state(mesh, num_lanes), num_lanes)
     warmups = np.array([int(run.warmup_steps) for run in knobs])
     options = defaults.compiler_options(config["model"])
     jit = partial(devices.jit_over_lanes, mesh=mesh, compiler_options=options)
     return Plan(
         config=config,
         runs=runs,
+        run_configs=run_configs,
+        train_size=dataset.train.size,
         num_steps=num_steps,
         parameters=model.parameters,
         knobs=knobs,
@@ -201,12 +247,14 @@ def make_plan(
         mesh=mesh,
         batch_axis=batch_axis,
         chunk_steps=chunks.chunk_length(config, num_steps, default.chunk_steps, timings),
-        chunks_ahead=int(batch_pixels(config, dataset) < default.max_pixels_ahead),
+        chunks_ahead=int(sizes.batch_pixels(config, dataset) < default.max_pixels_ahead),
         pauses=chunks.pauses(config, num_steps, *probes.pauses(probers, num_steps, warmups)),
-        eval_at_once=eval_batches_at_once(config, dataset, mesh, num_lanes),
+        eval_at_once=sizes.eval_batches_at_once(config, dataset, mesh, num_lanes),
         probers=probers,
         init=jit(
-            lambda knobs: each_run(partial(init_state, program), (0,))(knobs), (0,), compiler_options=defaults.LEVEL_0
+            lambda knobs, weights: each_run(partial(init_state, program), (0, None))(knobs, weights),
+            (0, None),
+            compiler_options=defaults.LEVEL_0,
         ),
         train=jit(partial(train_chunk, program), (0, chunk_axes(program)), donate_argnums=0),
         evaluate=jit(partial(eval_step, program), (0, None, None)),
@@ -219,29 +267,6 @@ def make_plan(
 def build_model(config: Mapping[str, Any], dataset: data.Dataset) -> models.Model:
     """Returns the model of a config, for the inputs and classes of a data set."""
     return models.build(**config["model"], num_classes=dataset.num_classes, input_shape=dataset.input_shape)
-
-
-def check_memory(
-    config: Mapping[str, Any], model: models.Model, dataset: data.Dataset, most: float, num_lanes: int
-) -> None:
-    """Raises a ValueError for parameters or a batch of a run that alone take more than `most` bytes."""
-    gigabytes = f"{most / 1e9:.3g} GB, the memory of {num_lanes} run{'s' if num_lanes > 1 else ''} at once"
-    if model.parameter_bytes > most:
-        sizes = {name: value for name, value in config["model"].items() if type(value) in (int, float)}
-        raise ValueError(
-            f"model={sizes} has {model.parameter_bytes / 1e9:.3g} GB of parameters; allowed: up to {gigabytes}"
-        )
-    most_examples = max(dataset.test.size, MOST_EVALUATED)
-    if config["eval_batch_size"] > most_examples:
-        raise ValueError(f"eval_batch_size={config['eval_batch_size']}; allowed: integers from 1 to {most_examples}")
-    outputs = dataset.num_classes * (1 if dataset.texts is None else dataset.input_shape[-1])
-    example = 4 * (math.prod(dataset.input_shape) + outputs)
-    for key in ("batch_size", "eval_batch_size"):
-        if config[key] * example > most * devices_per_batch(config):
-            raise ValueError(
-                f"{key}={config[key]} needs {config[key] * example / 1e9:.3g} GB for its inputs and outputs; "
-                f"allowed: up to {gigabytes}"
-            )
 
 
 def make_probers(
@@ -285,29 +310,6 @@ def make_probers(
     return found
 
 
-def devices_per_batch(config: Mapping[str, Any]) -> int:
-    """Returns how many devices share each batch of a single run: a divisor of the batch size."""
-    most = jax.local_device_count() if defaults.defaults(config["model"]).shares_batch else 1
-    return max(n for n in range(1, most + 1) if config["batch_size"] % n == 0)
-
-
-def eval_batches_at_once(config: Mapping[str, Any], dataset: data.Dataset, mesh: Mesh | None, num_lanes: int) -> int:
-    """Returns how many batches of an evaluation are computed at the same time, within a bound of memory.
-
-    The largest activation of a batch has about as many elements as the logits of texts, or 16 for each pixel of images.
-    """
-    default, shape = defaults.defaults(config["model"]), dataset.input_shape
-    per_example = 16 * math.prod(shape[:-1]) if dataset.texts is None else shape[-1] * dataset.num_classes
-    idle_cores = process.cores() // (mesh.size if mesh is not None else 1)
-    fitting = default.max_eval_elements // (config["eval_batch_size"] * per_example * num_lanes)
-    return max(1, min(default.max_eval_batches, idle_cores, fitting))
-
-
-def batch_pixels(config: Mapping[str, Any], dataset: data.Dataset) -> int:
-    """Returns the number of pixels in one training batch."""
-    return config["batch_size"] * math.prod(dataset.input_shape[:-1])
-
-
 def check_optimizer(tx: Any, chosen: Collection[str]) -> None:
     """Raises a ValueError if a transformation needs a value that neither the step nor the chosen diagnostics give."""
     params = {"layer": {"kernel": jnp.zeros((1, 1))}}
@@ -326,7 +328,7 @@ def check_probes(job: Job, group: Group) -> None:
     if not plan.probers:
         return
     knobs = group.knobs()
-    states = jax.eval_shape(plan.init, knobs)
+    states = jax.eval_shape(plan.init, knobs, None)
     carries = jax.eval_shape(plan.carry, states)
     due = np.ones(plan.num_lanes, bool)
     for name, probe in plan.probe.items():
@@ -340,7 +342,7 @@ def compile_update(job: Job, group: Group, knobs: Knobs, batch: Mapping[str, np.
     the compiled program.
     """
     plan = group.plan
-    states = devices.placed_shapes(jax.eval_shape(plan.init, knobs), plan.mesh, 0)
+    states = devices.placed_shapes(jax.eval_shape(plan.init, knobs, None), plan.mesh, 0)
     carries = devices.placed_shapes(jax.eval_shape(plan.carry, states), plan.mesh, 0) if plan.probers else {}
     length = chunks.next_chunk(plan.chunk_steps, plan.pauses, 0)
     axis = orders.step_axis(plan.batch_axis)

@@ -20,6 +20,7 @@ KEYS = {
     "eval_batch_size": int,
     "num_steps": (int, None),
     "num_epochs": (float, None),
+    "init_from": (str, None),
     "model": dict,
     "dataset": dict,
     "optimizer": str,
@@ -60,6 +61,10 @@ KIND_NAMES = {
     tuple: "tuples",
     dict: "dicts",
 }
+# Dotted keys that change no number of a run, so that a resumed one may have other values.
+FREE = ("checkpoint_every", "runs_at_once", "dataset.data_dir", "dataset.workers", "dataset.residency")
+# Keys of the length of a run, which may grow where the schedule permits it (resume.py).
+LENGTHS = ("num_steps", "num_epochs")
 POSITIVE = (
     "batch_size",
     "eval_batch_size",

@@ -79,9 +79,9 @@ def chunk_axes(program: Program) -> ChunkInputs:
     return ChunkInputs(knobs=0, feedback=0, arrays=None, batches=axis, steps=None, key=axis)
 
 
-def init_state(program: Program, knobs: Knobs) -> TrainState:
-    """Returns the state before the first update, a pure function of the knobs' seed."""
-    params, stats = program.init(_run_key(knobs, 0))
+def init_state(program: Program, knobs: Knobs, weights: tuple[Any, Any] | None = None) -> TrainState:
+    """Returns the state before the first update: of the weights (params, stats), or a pure function of the seed."""
+    params, stats = program.init(_run_key(knobs, 0)) if weights is None else weights
     opt_state = program.optimizer(knobs).init(params)
     return TrainState(jnp.zeros([], jnp.int32), params, stats, opt_state, jnp.full([], NEVER, jnp.int32))
 

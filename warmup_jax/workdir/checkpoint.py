@@ -7,7 +7,7 @@ checkpoint before.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ class Checkpoints:
 
     Args:
       folder: their folder, created when the first one is saved.
+      read_only: they are read alone, and nothing in the folder changes.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, read_only: bool = False):
         self.folder = folder.absolute()
+        self._read_only = read_only
         self._manager: Any = None
 
     def save(self, step: int, state: Any, meta: dict) -> None:
@@ -66,6 +68,7 @@ class Checkpoints:
         template: Any,
         say: Callable[[str], object] = print,
         misfit: Callable[[dict], str | None] = lambda meta: None,
+        lanes: int | None = None,
     ) -> tuple[Any, dict] | None:
         """Returns the newest usable checkpoint as (state, meta), None if there is none at all.
 
@@ -73,13 +76,47 @@ class Checkpoints:
           template: a pytree of the shapes and dtypes to restore.
           say: called with one line for each checkpoint that is passed over.
           misfit: returns why a checkpoint with some metadata cannot be used although it is intact, None if it can.
+          lanes: the size of the leading axes in `template`, if another number of lanes may have been saved; lanes
+            beyond those repeat the last one.
 
         Raises:
           ValueError: if there are checkpoints and none of them can be used, or
             if the newest usable one belongs to another program.
           OSError: if those that are passed over cannot be deleted.
         """
-        steps = self._steps()
+        found = self.newest(say, misfit)
+        if found is None:
+            return None
+        step, arrays, meta = found
+        if lanes is not None:
+            arrays = take_lanes(arrays, range(lanes))
+        try:
+            state = fill(template, arrays)
+        except ValueError as error:
+            raise ValueError(f"checkpoint {self.folder / str(step)} is of another program: {error}") from None
+        self._delete_after(step)
+        return state, meta
+
+    def newest(
+        self,
+        say: Callable[[str], object] = print,
+        misfit: Callable[[dict], str | None] = lambda meta: None,
+        last: int | None = None,
+    ) -> tuple[int, dict[str, np.ndarray], dict] | None:
+        """Returns step, arrays by dotted path and metadata of the newest usable checkpoint up to the step `last`.
+
+        Args:
+          say: as of `restore`.
+          misfit: as of `restore`.
+          last: the last step to look at; None: all.
+
+        Returns:
+          None if there is no checkpoint of these steps.
+
+        Raises:
+          ValueError: if there are some, and none can be used.
+        """
+        steps = [step for step in self.steps() if last is None or step <= last]
         reason: str | None = None
         for step in steps:
             try:
@@ -91,9 +128,7 @@ class Checkpoints:
                 reason = unfit
                 say(f"checkpoint {self.folder / str(step)} does not fit and is passed over ({reason})")
                 continue
-            state = self._fill(template, arrays, step)
-            self._delete_after(step)
-            return state, meta
+            return step, arrays, meta
         if reason is not None:
             raise ValueError(f"{reason}, and no checkpoint in {self.folder} fits it; put the file back, or {ANEW}")
         if steps:
@@ -102,6 +137,14 @@ class Checkpoints:
             )
         return None
 
+    def read(self, step: int) -> tuple[dict[str, np.ndarray], dict]:
+        """Returns the arrays of one checkpoint by dotted path, and its metadata; raises ValueError if it is damaged."""
+        try:
+            self._open()
+            return self._read(step)
+        except Exception as error:  # a damaged file can make Orbax raise anything
+            raise ValueError(f"checkpoint {self.folder / str(step)} is damaged ({_reason(error)})") from error
+
     def close(self) -> None:
         """Waits for the save under way and closes the folder."""
         self.wait()
@@ -109,7 +152,7 @@ class Checkpoints:
             self._manager.close()
             self._manager = None
 
-    def _steps(self) -> list[int]:
+    def steps(self) -> list[int]:
         """Returns the steps of the checkpoints, the newest first."""
         if not self.folder.exists():
             return []
@@ -122,7 +165,7 @@ class Checkpoints:
 
     def _delete_after(self, step: int) -> None:
         """Deletes the checkpoints of later steps, which are saved again and must find their place free."""
-        for later in self._steps():
+        for later in self.steps():
             if later > step:
                 try:
                     self._manager.delete(later)
@@ -135,7 +178,10 @@ class Checkpoints:
 
             self._manager = ocp.CheckpointManager(
                 self.folder,
-                options=ocp.CheckpointManagerOptions(max_to_keep=KEEP),
+                # Orbax's own `read_only` warns twice for each folder.
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=None if self._read_only else KEEP, create=not self._read_only
+                ),
                 item_handlers={"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
             )
         return self._manager
@@ -154,17 +200,25 @@ class Checkpoints:
                 raise ValueError(f"checksum mismatch of {name}")
         return arrays, meta["content"]
 
-    def _fill(self, template: Any, arrays: dict[str, np.ndarray], step: int) -> Any:
-        wanted = _leaves(template)
-        for name in sorted(wanted.keys() | arrays.keys()):
-            here = _shape(wanted[name]) if name in wanted else "absent"
-            there = _shape(arrays[name]) if name in arrays else "absent"
-            if here != there:
-                raise ValueError(
-                    f"checkpoint {self.folder / str(step)} is of another program: "
-                    f"{name} is {there} in it and {here} here"
-                )
-        return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in wanted])
+
+def fill(template: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Returns a pytree of the structure of `template` with the arrays of its dotted paths.
+
+    Raises:
+      ValueError: that names the first path whose shape or dtype differs, or that only one side has.
+    """
+    wanted = _leaves(template)
+    for name in sorted(wanted.keys() | arrays.keys()):
+        here = _shape(wanted[name]) if name in wanted else "absent"
+        there = _shape(arrays[name]) if name in arrays else "absent"
+        if here != there:
+            raise ValueError(f"{name} is {there} in it and {here} here")
+    return jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in wanted])
+
+
+def take_lanes(arrays: dict[str, np.ndarray], lanes: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns the rows of arrays [R, ...] at `lanes`; for those beyond R the last row."""
+    return {name: array[np.minimum(lanes, len(array) - 1)] for name, array in arrays.items()}
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,12 @@ class MetricsLog:
     def write_text(self, step: int, run: int, texts: Mapping[str, str]) -> None:
         """Appends a line of texts to `texts.jsonl`."""
         self._append("texts.jsonl", {"step": step, "run": run} | dict(texts))
+
+    def append_files(self, folder: Path, step: int) -> None:
+        """Appends the content of the files in a folder; later TensorBoard events than `step` are purged."""
+        for name, file in self._files.items():
+            file.append((folder / name).read_bytes())
+        self._purge_step = step + 1
 
     def sync(self) -> dict[str, int]:
         """Writes every line to disk and returns the length of each file in bytes.
@@ -172,6 +178,13 @@ def misfit(workdir: Path, lengths: Mapping[str, int], digests: Mapping[str, str]
         if length and digests.get(name, digest) != digest:
             return f"{path} was changed in its first {length} bytes"
     return None
+
+
+def misfit_of(workdir: Path | None) -> Callable[[Mapping[str, Any]], str | None]:
+    """Returns `misfit` as a function of a checkpoint's metadata; without a folder every checkpoint fits."""
+    if workdir is None:
+        return lambda meta: None
+    return lambda meta: misfit(workdir, meta["log"], meta.get("log_digests", {}))
 
 
 def bleu_signature(workdir: Path) -> str | None:

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from warmup_jax.runtime import defaults, process
-from warmup_jax.training import program
+from warmup_jax.training import sizes
 
 CONFIG = {"eval_batch_size": 512, "model": {"name": "resnet"}}
 
@@ -22,9 +22,9 @@ def dataset(*shape, classes=10):
 def test_batches_are_evaluated_side_by_side_where_runs_leave_cores_idle(monkeypatch, cores, devices, expected):
     monkeypatch.setattr(process, "cores", lambda: cores)
     mesh = SimpleNamespace(size=devices) if devices > 1 else None
-    assert program.eval_batches_at_once(CONFIG, dataset(8, 8, 1), mesh, devices) == expected
+    assert sizes.eval_batches_at_once(CONFIG, dataset(8, 8, 1), mesh, devices) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert program.eval_batches_at_once(CONFIG, dataset(8, 8, 1), mesh, devices) == 1
+    assert sizes.eval_batches_at_once(CONFIG, dataset(8, 8, 1), mesh, devices) == 1
 
 
 @pytest.mark.parametrize("lanes", [1, 8])
@@ -39,4 +39,4 @@ def test_batches_side_by_side_take_a_bounded_memory(monkeypatch, data, elements,
         needed = size * elements * lanes
         for bound, expected in ((needed - 1, 1), (needed, 1), (3 * needed, 3), (100 * needed, row.max_eval_batches)):
             monkeypatch.setitem(defaults.TABLE, "cpu convolutional", row._replace(max_eval_elements=bound))
-            assert program.eval_batches_at_once(CONFIG | {"eval_batch_size": size}, data, None, lanes) == expected
+            assert sizes.eval_batches_at_once(CONFIG | {"eval_batch_size": size}, data, None, lanes) == expected
