@@ -58,7 +58,7 @@ EXPERIMENTS = {
     ),
     "phase_diagram_resnet": Experiment(
         "configs/phase_diagram.py:resnet",
-        sentence="warmups of {lengths} updates train up to rates of {rates}: warmup makes no difference here.",
+        sentence="warmups of {lengths} updates train up to rates of {rates}.",
     ),
     "phase_diagram_transformer": Experiment(
         "configs/phase_diagram.py:transformer",
