@@ -286,14 +286,24 @@ def test_a_run_without_evaluations(write, make):
     assert [panel["key"] for panel in page.numbers[0]["panels"]] == ["train/loss", "opt/learning_rate"]
 
 
-def test_many_long_runs_fit_into_six_megabytes(write, make, monkeypatch):
-    monkeypatch.setattr(page_data, "MOST_BYTES", 30_000)
+def test_many_long_runs_have_as_many_points_as_there_is_room_for(write, make, monkeypatch):
     more = lambda run, _: {step: {"diag/a": math.sin(step * run), "diag/b/c": 1.0} for step in range(1, 2000)}
-    page = make(write([({"lr": float(run)}, "trained") for run in range(8)], more=more))
-    assert len(page.scripts["numbers"]) <= 30_000 and "Curves are thinned to at most" in page.text
-    (curve,) = [panel["runs"]["3"] for panel in page.numbers[0]["panels"] if panel["key"] == "diag/a"]
-    assert 20 < len(curve[1]) < 600 and max(curve[1]) > 0.99 and min(curve[1]) < -0.99
-    assert page_data.MOST_BYTES == 30_000 and len(page.source) < 2_500_000
+    workdir = write([({"lr": float(run)}, "trained") for run in range(8)], more=more)
+
+    def curve_within(most):
+        monkeypatch.setattr(page_data, "MOST_BYTES", most)
+        page = make(workdir)
+        (curve,) = [panel["runs"]["3"][1] for panel in page.numbers[0]["panels"] if panel["key"] == "diag/a"]
+        assert max(curve) > 0.99 and min(curve) < -0.99 and f"at most {len(curve)} points" in page.text
+        return page, len(curve)
+
+    page, points = curve_within(10**7)
+    assert points == page_data.MOST_POINTS and len(page.scripts["numbers"]) > 15_000
+    page, fewer = curve_within(15_000)
+    assert 30 < fewer < points and 10_000 < len(page.scripts["numbers"]) <= 15_000
+    page, fewest = curve_within(1_000)
+    assert fewest == page_data.FEWEST_POINTS and "Diagnostics by layer are left out" in page.text
+    assert "diag/b/c" not in {panel["key"] for panel in page.numbers[0]["panels"]}
 
 
 def test_only_some_of_many_texts_are_shown(write, make):

@@ -15,8 +15,8 @@ def test_the_lowest_and_the_highest_of_every_pixel_stay():
     rng = np.random.default_rng(0)
     steps, values = np.arange(0, 30_000, 3), rng.normal(size=10_000)
     values[[17, 4321]] = 1e9, -1e9
-    kept = thin(steps, values, 300)
-    assert len(kept) <= 300 and (np.diff(kept) > 0).all() and {17, 4321} <= set(kept)
+    kept = thin(steps, values, 200)
+    assert len(kept) <= 200 and (np.diff(kept) > 0).all() and {17, 4321} <= set(kept)
     for part in np.array_split(np.arange(10_000), 100):
         inside = kept[(kept >= part[0]) & (kept <= part[-1])]
         assert values[inside].min() == values[part].min() and values[inside].max() == values[part].max()
