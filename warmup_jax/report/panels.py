@@ -80,6 +80,8 @@ def draw(
         (pictures.set_ticks if numbered else pictures.set_grid)(axis, name, ticks)
     for index, (line, look) in enumerate(lines):
         band = groups.band(line, metric)
+        if metric == "train/loss" or metric.startswith("diag/"):
+            notes += _diverged(axis, line, metric, limit, look)
         if not len(band.steps):
             continue
         band = Band(band.steps, *(values * scale for values in band[1:]))
@@ -99,8 +101,6 @@ def draw(
             zorder=3,
         )
         notes += _beyond(axis, band, limit, look)
-        if metric == "train/loss" or metric.startswith("diag/"):
-            notes += _diverged(axis, line, metric, limit, look)
     if points > DENSE:
         axis.set_rasterization_zorder(4)
     if reference is not None:
