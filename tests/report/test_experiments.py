@@ -47,7 +47,7 @@ def test_scores_are_of_the_seeds_that_did_not_diverge(write):
     (group,) = experiment.groups
     assert experiment.score == ("eval/bleu", True) and experiments.share(experiment, group) == pytest.approx(2 / 3)
     found = experiments.score(experiment, group, "eval/bleu")
-    assert found == pytest.approx((60.0, math.sqrt(200)))
+    assert found == pytest.approx((60.0, math.sqrt(200), 2))
     assert math.isnan(experiments.score(experiment, group, "eval/none").mean)
 
 
