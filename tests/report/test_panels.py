@@ -105,8 +105,10 @@ def test_shares_are_in_percent():
 
 def test_a_reference_is_drawn_where_the_axis_reaches():
     values = np.linspace(0.5, 2, 100)
-    names = lambda value: [text.get_text() for text in draw([line(values)], reference=(value, "edge"))[0].texts]
-    assert names(1.0) == ["edge"] and names(1e9) == []
+    axis, notes = draw([line(values)], reference=(1.0, "edge"))
+    assert notes == ["dotted grey line: edge"] and axis.lines[-1].get_ydata() == [1, 1]
+    axis, notes = draw([line(values)], reference=(1e9, "edge"))
+    assert notes == [] and len(axis.lines) == 1
 
 
 def test_dense_panels_are_pixels_in_an_svg():
