@@ -66,7 +66,7 @@ def test_headlines_of_the_configs():
     text = "Post-LN decoder, 6 layers of width 32 on pydoc, Adam, batch size 16, 400 updates, seed 0"
     assert labels.headline(lm) == text
     assert labels.headline(transformer_warmup.get_config().to_dict()).startswith(
-        "Post-LN Transformer, 6+6 layers of width 32 / Pre-LN Transformer, 6+6 layers of width 32 on number_words, Adam"
+        "Post-LN / Pre-LN Transformer, 6+6 layers of width 32 on number_words, Adam, batch size 16"
     )
 
 
@@ -77,7 +77,10 @@ def test_a_headline_of_several_configs_lists_what_differs():
     many = [{"batch_size": size} for size in range(9)]
     assert labels.headline(*many) == "9 batch sizes"
     swept = one | {"sweep": {"depth": [8, 14], "optimizer": ("sgd", "adam"), "seeds": 1}}
-    assert labels.headline(swept) == "ResNet-8 x2 / ResNet-14 x2, SGD / Adam, seed 3"
+    assert labels.headline(swept) == "ResNet-8 / ResNet-14 x2, SGD / Adam, seed 3"
+    assert labels.headline(*({"model": {"name": "resnet", "depth": 8, "width": w}} for w in (1, 2))) == (
+        "ResNet-8 / ResNet-8 x2"
+    )
 
 
 @pytest.mark.parametrize("config", [{}, {"model": None, "sweep": None, "seed": "x"}, {"dataset": []}, {"model": {}}])
@@ -97,6 +100,19 @@ def test_labels_of_runs_name_what_differs():
     momentum = [(config, {"momentum": value}) for value in (0.5, 0.9)]
     assert labels.run_labels(momentum) == ["momentum 0.5", "momentum 0.9"]
     assert labels.run_labels([]) == [] and labels.run_labels(runs[:1]) == ["run"]
+
+
+def test_values_of_a_knob_as_text():
+    assert labels.shown_together([0.25, 0.125, 1, 2.0]) == ["0.25", "0.125", "1", "2"]  # an integer is no rate
+    assert labels.shown_together([]) == [] and labels.shown_together([None, (1, 0.5), "a"]) == [
+        "unset",
+        "(1, 0.5)",
+        "a",
+    ]
+    assert labels.short_values([0.1, 1.23456e-3]) == ["0.1", "0.0012"] and labels.short_values([1e-6, "a"]) == [
+        "10⁻⁶",
+        "a",
+    ]
 
 
 def test_settings_of_one_name_are_told_apart_by_their_place():

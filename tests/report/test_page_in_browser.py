@@ -208,6 +208,8 @@ def test_hostile_text_is_drawn_as_text(write, browse):
         return {
           legend: document.querySelector(".legend button").textContent,
           titles: all(".panel h4").map((title) => title.textContent),
+          axes: all(".ytitle").map((title) => title.textContent),
+          anchors: all("svg a").length,
           links: all("a").map((link) => link.getAttribute("href") || "#").filter((target) => !target.startsWith("#")),
           images: all("img").length,
         };
@@ -219,6 +221,7 @@ def test_hostile_text_is_drawn_as_text(write, browse):
     )
     assert hostile in found["legend"] and found["links"] == [] and found["images"] == 0
     assert any("<img src=x" in title for title in found["titles"])
+    assert any("<img src=x" in title for title in found["axes"]) and found["anchors"] == 0
 
 
 def test_several_experiments_have_their_own_panels(write, browse):

@@ -44,7 +44,19 @@ def panels(figure):
 
 
 def titles(figure):
-    return [axis.get_title().split("\n")[0] for axis in figure.axes if axis.get_title()]
+    return [axis.get_title("left") for axis in figure.axes if axis.get_title("left")]
+
+
+def boundary(axis):
+    """Corners of the line above the largest rates that train, which lies on everything else."""
+    return max(axis.lines, key=lambda line: line.zorder).get_xydata()
+
+
+def marks(axis, state):
+    """Places of the marks of a state in a map, in order: the lines of its marker and size."""
+    marker = phase_plot.LOOKS[state][1]
+    places = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == marker]
+    return sorted({tuple(point) for line in places for point in line})
 
 
 def test_table_csv_and_picture_of_a_known_sweep(write_sweep):
@@ -59,38 +71,64 @@ def test_table_csv_and_picture_of_a_known_sweep(write_sweep):
     assert (workdir / "phase_diagram.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_maps_hatches_and_boundary(write_sweep):
-    figure = phase_plot.draw(sweep(write_sweep(RATES, ROWS)))
-    assert titles(figure) == ["final train loss", "final test error", "share of seeds that trained"]
-    assert "(median of 2 seeds)" in figure.axes[0].get_title()
+def test_maps_marks_and_boundary(write_sweep):
+    figure = phase_plot.draw(sweep(write_sweep(RATES, ROWS)), "a headline")
+    assert titles(figure) == ["Outcome of each seed", "Final train loss", "Final test error [%]"]
+    base = math.log2(0.1)
     for axis in panels(figure):
-        # of two seeds one is not most: a trained and a failed one are marked as the failed one
-        hatched = {
-            (
-                round(patch.get_x() + patch.get_width() / 2 - math.log2(0.1)),
-                round(patch.get_y() + 0.5),
-            ): patch.get_hatch()
-            for patch in axis.patches
-        }
-        stuck, diverged = phase_plot.HATCHES["stuck"], phase_plot.HATCHES["diverged"]
-        assert hatched == {(1, 0): diverged, (2, 0): diverged, (1, 1): diverged, (2, 1): diverged, (0, 2): stuck}
-        (line,) = axis.lines
-        np.testing.assert_allclose(line.get_xdata() - math.log2(0.1), [0.5, 0.5, 0.5, 0.5, 2.5, 2.5])
-        np.testing.assert_allclose(line.get_ydata(), [-0.5, 0.5, 0.5, 1.5, 1.5, 2.5])
+        np.testing.assert_allclose(boundary(axis)[:, 0] - base, [0.5, 0.5, 0.5, 0.5, 2.5, 2.5])
+        np.testing.assert_allclose(boundary(axis)[:, 1], [-0.5, 0.5, 0.5, 1.5, 1.5, 2.5])
         assert [text.get_text() for text in axis.get_xticklabels()] == ["0.1", "0.2", "0.4"]
         assert [text.get_text() for text in axis.get_yticklabels()] == ["0", "4", "16"]
-    loss, error, share = (axis.collections[0].get_array().filled(-1) for axis in panels(figure))
+    outcome, *maps = panels(figure)
+    # of two seeds one is not most: a trained and a failed one are marked as the failed one
+    np.testing.assert_equal(outcome.collections[0].get_array(), [[0, 2, 2], [0, 2, 2], [1, 0, 0]])
+    assert [len(marks(outcome, state)) for state in phase_analysis.STATES] == [11, 2, 5]
+    for axis in maps:
+        np.testing.assert_allclose(marks(axis, "stuck"), [(base, 2)])
+        np.testing.assert_allclose(
+            marks(axis, "diverged"), [(base + 1, 0), (base + 1, 1), (base + 2, 0), (base + 2, 1)]
+        )
+        assert marks(axis, "trained") == []
+    loss, error = (axis.collections[0].get_array().filled(-1) for axis in maps)
     np.testing.assert_allclose(loss, [[0.4, -1, -1], [0.4, -1, -1], [1.4, 0.4, 0.4]])
-    np.testing.assert_allclose(error, [[0.1, -1, -1], [0.1, -1, -1], [0.425, 0.1, 0.1]])
-    np.testing.assert_allclose(share, [[1, 0, 0], [1, 0.5, 0.5], [0.5, 1, 1]])
+    np.testing.assert_allclose(error, [[10, -1, -1], [10, -1, -1], [42.5, 10, 10]])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(legend) == 4 and all(any(state in text for text in legend) for state in ("stuck", "diverged"))
+    assert len(legend) == 4 and all(any(state in text for text in legend) for state in phase_analysis.STATES)
+    texts = [text.get_text() for text in figure.texts]
+    assert "a headline" in texts and any(text.startswith("median of 2 seeds") for text in texts)
 
 
-def test_the_share_of_three_seeds(write_sweep):
-    axis = panels(phase_plot.draw(sweep(write_sweep(RATES, {(0, 0): "ttd", (0, 1): "ttd", (0, 2): "tdd"}))))[2]
-    np.testing.assert_allclose(axis.collections[0].get_array(), [[1, 2 / 3, 0]])
-    assert [patch.get_hatch() for patch in axis.patches] == [phase_plot.HATCHES["diverged"]]
+@pytest.mark.parametrize("seeds, marked", [(1, True), (9, True), (10, False)])
+def test_each_seed_has_a_mark_in_its_cell_or_a_cell_its_share(write_sweep, seeds, marked):
+    rows = {(0, seed): "td" if seed % 2 else "dt" for seed in range(seeds)}
+    axis = panels(phase_plot.draw(sweep(write_sweep((0.1, 0.2), rows))))[0]
+    shares = [text.get_text() for text in axis.texts]
+    assert shares == ([] if marked else ["50%", "50%"])
+    for state in ("trained", "diverged"):
+        places = marks(axis, state)
+        assert len(places) == (seeds if marked else 0)
+        assert all(abs(y) < 0.5 and -3.83 < x < -1.82 for x, y in places)
+
+
+@pytest.mark.parametrize("varied", [True, False])
+def test_a_map_of_one_color_is_left_out(write_sweep, varied):
+    value = lambda run, _: {1: {"diag/sharpness": 300.0 + (100 * run if varied else run)}}
+    found = titles(phase_plot.draw(sweep(write_sweep(RATES, {(0, 0): "ttt"}, more=value))))
+    assert ("Initial sharpness" in found) == varied and "Outcome of each run" in found
+
+
+def test_rates_are_written_as_they_are_thought_of(write_sweep):
+    names = lambda rates: [
+        text.get_text()
+        for text in phase_plot.draw(sweep(write_sweep(rates, {(0, 0): "t" * len(rates)}, str(len(rates)))))
+        .axes[0]
+        .get_xticklabels()
+    ]
+    assert names((1 / 64, 0.5, 2.0)) == ["1/64", "1/2", "2"]
+    assert names((1e-5, 3e-5, 1e-4, 3e-4)) == ["10⁻⁵", "3·10⁻⁵", "0.0001", "0.0003"]
+    crowded = names(tuple(1e-4 * 1.1**k for k in range(40)))
+    assert 4 <= len(crowded) <= 14 and all(len(name) <= 8 for name in crowded)
 
 
 def test_facets_are_rows_of_maps_judged_alike(write_sweep):
@@ -109,9 +147,14 @@ def test_facets_are_rows_of_maps_judged_alike(write_sweep):
     with open(workdir / "sweep.csv") as file:
         assert next(csv.DictReader(file))["norm"] == "post"
     figure = phase_plot.draw(sweep(workdir))
-    assert len(panels(figure)) == 6 and len(titles(figure)) == 3
-    assert {axis.get_ylabel() for axis in figure.axes} >= {"norm=post\nwarmup [updates]", "norm=pre\nwarmup [updates]"}
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata() - math.log2(0.1), [-0.5, -0.5, 0.5, 0.5])
+    assert len(panels(figure)) == 6 and titles(figure) == [
+        "Outcome of each run",
+        "Final train loss",
+        "Final test error [%]",
+    ]
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["norm post", "norm pre"]
+    assert [axis.get_xlabel() for axis in panels(figure)].count("peak learning rate") == 3
+    np.testing.assert_allclose(boundary(figure.axes[0])[:, 0] - math.log2(0.1), [-0.5, -0.5, 0.5, 0.5])
 
 
 def test_too_many_facets_leave_out_the_picture_alone(write_sweep):
@@ -131,12 +174,12 @@ def test_one_value_on_each_axis_and_no_seeds(write):
     workdir = write([({"peak_lr": 0.5, "warmup_steps": 3}, "trained")])
     assert "\n3             >=0.5" in report.phase_diagram(workdir)
     assert "median of 1 seed\n" in report.phase_diagram(workdir) and sweep(workdir).seeds == [7]
-    np.testing.assert_allclose(phase_plot.draw(sweep(workdir)).axes[0].lines[0].get_xdata(), [-0.5, -0.5])
+    np.testing.assert_allclose(boundary(phase_plot.draw(sweep(workdir)).axes[0])[:, 0], [-0.5, -0.5])
 
 
 def test_a_rate_of_zero_and_uneven_rates_have_their_place(write_sweep):
     found = sweep(write_sweep((0.0, 0.25, 2.0), {(0, 0): "stt"}))
-    np.testing.assert_allclose(phase_plot.draw(found).axes[0].get_xticks(), [-3, -2, 1])
+    np.testing.assert_allclose(phase_plot.draw(found).axes[0].get_xticks(), [-3, -1.5, 1])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +228,7 @@ def test_where_nothing_was_learned_no_run_trained(write_sweep):
     diverged = write_sweep(RATES, {(0, 0): "ddd"}, "diverged")
     text = report.phase_diagram(diverged)
     assert "3 diverged" in text and "\n0             <0.1 " in text
-    assert titles(phase_plot.draw(sweep(diverged))) == ["share of seeds that trained"]
+    assert titles(phase_plot.draw(sweep(diverged))) == ["Outcome of each run"]
 
 
 def test_a_finite_end_after_a_divergence_is_none(write):
@@ -207,13 +250,14 @@ def test_missing_values_are_empty(write_sweep):
     workdir = write_sweep(RATES, {(0, 0): "tts"})
     summary = json.loads((workdir / "summary.json").read_text())
     summary["runs"][2]["final"]["eval/loss"] = "nan"
+    summary["runs"][1]["final"]["eval/accuracy"] = 0.8
     del summary["runs"][2]["final"]["eval/accuracy"]
     (workdir / "summary.json").write_text(json.dumps(summary))
     report.phase_diagram(workdir)
     with open(workdir / "sweep.csv") as file:
         last = list(csv.DictReader(file))[2]
     assert (last["test_loss"], last["test_accuracy"], last["test_error"]) == ("", "", "") and last["stuck"] == "True"
-    _, error, _ = panels(phase_plot.draw(sweep(workdir)))
+    *_, error = panels(phase_plot.draw(sweep(workdir)))
     assert error.collections[0].get_array().mask.tolist() == [[False, False, True]]
 
 
@@ -225,10 +269,9 @@ def test_sharpness_at_the_beginning_and_at_the_end_of_the_warmup(write_sweep):
     found = sweep(workdir)
     assert [o.sharpness for o in found.outcomes] == [(30, 30), (31, 31), (32, 20), (33, 20), (34, 10), (35, 10)]
     figure = phase_plot.draw(found)
-    assert titles(figure)[3:] == ["initial sharpness", "sharpness at the end of the warmup"]
-    assert [
-        (axis.get_subplotspec().rowspan.start, axis.get_subplotspec().colspan.start) for axis in panels(figure)
-    ] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert titles(figure)[3:] == ["Initial sharpness", "Sharpness at the end of the warmup"]
+    places = [axis.get_position() for axis in panels(figure)]
+    assert len({round(place.x0, 6) for place in places}) == 2 and len({round(place.y0, 6) for place in places}) == 3
     colors = panels(figure)[4].collections[0].norm
     assert (colors.vmin, colors.vmax) == (10, 30), "of the cells that trained"
     report.phase_diagram(workdir)

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from configs import common, lm_warmup, phase_diagram, resnet_warmup, transformer_warmup
 from warmup_jax import data, diagnostics, losses
 from warmup_jax.diagnostics import DIAGNOSTICS
+from warmup_jax.report import labels
 from warmup_jax.training import experiment, program, train_step
 from warmup_jax.workdir import json_files
 
@@ -82,6 +83,13 @@ def test_each_diagnostic_is_logged_when_it_is_due(everything):
     assert summary["runs"][0]["final"]["diag/sharpness"] == found[8]["diag/sharpness"]
     assert summary["seconds"]["diagnose"] > 0
     assert {"diagnostics.png", "diagnostics_grad_norm.png"} <= {path.name for path in workdir.iterdir()}
+
+
+@pytest.mark.slow
+def test_every_name_in_the_log_is_explained_in_a_picture(everything):
+    _, workdir, _ = everything
+    names = {key for line in json_files.read_lines(workdir / "metrics.jsonl") for key in line if "/" in key}
+    assert len(names) > 50 and [name for name in sorted(names) if not labels.is_known(name)] == []
 
 
 @pytest.mark.slow

@@ -74,10 +74,12 @@ class Score(NamedTuple):
     """A metric of the runs of a group, at their ends: of those that did not diverge, if there are any.
 
     mean, deviation: over the seeds; nan without finite values, a deviation of nan for one value.
+    seeds: their number.
     """
 
     mean: float
     deviation: float
+    seeds: int
 
 
 def sort_into_experiments(records: Sequence[Record], threshold: float | None = None) -> list[Experiment]:
@@ -116,10 +118,10 @@ def score(experiment: Experiment, group: Group, metric: str) -> Score:
     alive = [run for run in runs if run.state != "diverged"] or runs
     values = [value for run in alive if math.isfinite(value := labels.scaled(metric) * final(run, metric))]
     if not values:
-        return Score(math.nan, math.nan)
+        return Score(math.nan, math.nan, 0)
     with np.errstate(all="ignore"):  # of values near the end of what a float holds
         deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-        return Score(float(np.mean(values)), deviation)
+        return Score(float(np.mean(values)), deviation, len(values))
 
 
 def final(run: Run, metric: str) -> float:
@@ -148,7 +150,9 @@ def _experiment(records: list[Record], threshold: float | None) -> Experiment:
         for run in record.runs
     ]
     configs = [record.config for record in records if record.config]
-    about = [{key: config[key] for key in ("model", "dataset", "sweep") if key in config} for config in configs]
+    about: list[dict[str, Any]] = [
+        {key: config[key] for key in ("model", "dataset", "sweep") if key in config} for config in configs
+    ]
     title = _headline(about) or str(records[0].workdir)
     logged = {key for run in runs for key in run.run["final"]}
     return Experiment(

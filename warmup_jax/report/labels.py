@@ -108,7 +108,8 @@ def _eigenvalue(name: str) -> Label | None:
 def short_values(values: Sequence[Any]) -> list[str]:
     """Returns the values of a knob as texts for ticks: numbers that are long get two digits."""
     texts = shown_together(values)
-    if max(map(len, texts), default=0) <= LONG:
+    numbers = [text for value, text in zip(values, texts, strict=True) if isinstance(value, float)]
+    if all(len(text) <= LONG and "e" not in text for text in numbers):
         return texts
     pairs = zip(values, texts, strict=True)
     return [pictures.number_text(value, 2) if isinstance(value, float) else text for value, text in pairs]

@@ -72,8 +72,8 @@ def _numbers(experiment: Experiment) -> dict[str, dict[int, Curve]]:
                 order = np.argsort(steps, kind="stable")
                 order = order[steps[order] <= last]
                 found.setdefault(metric, {})[index] = (steps[order], values[order])
-    order = {metric: place for place, metric in enumerate(FIRST)}
-    return {metric: found[metric] for metric in sorted(found, key=lambda metric: (order.get(metric, 9), metric))}
+    place = {metric: number for number, metric in enumerate(FIRST)}
+    return {metric: found[metric] for metric in sorted(found, key=lambda metric: (place.get(metric, 9), metric))}
 
 
 def _unit(metric: str, values: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def overview(many: Sequence[Experiment]) -> str:
     rows = [["experiment", "runs", "outcomes", "best", ""]]
     for experiment in many:
         counts = ", ".join(f"{count} {state}" for state, count in experiments.states(experiment.runs).items())
-        best, score = "", Score(math.nan, math.nan)
+        best, score = "", Score(math.nan, math.nan, 0)
         if experiment.runs:
             group = experiments.best_first(experiment)[0]
             best, score = group.label, _score(experiment, group)
@@ -113,30 +113,40 @@ def _progress(record: Record) -> str:
 
 def _outcome(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> Iterator[str]:
     """Yields sentences on what came out."""
-    runs = experiment.runs
-    states = experiments.states(runs)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    yield (
-        f"{len(runs)} run{'s' * (len(runs) > 1)}{', ' if len(runs) == 1 else ', all ' if len(states) == 1 else ': '}"
-        + (f"{next(iter(states))}." if len(states) == 1 else f"{counts}.")
-    )
-    metric, groups = experiment.score[0], experiments.best_first(experiment)
-    scores = [(group, score) for group in groups if not math.isnan((score := _score(experiment, group)).mean)]
-    few = len(groups) <= FEW
-    if scores:
-        shown = scores if few else scores[:1]
-        each = " each" if len(shown) > 1 else ""
-        seeds = (
-            f" (mean ± standard deviation of {len(shown[0][0].runs)} seeds{each})" if len(shown[0][0].runs) > 1 else ""
-        )
+    yield _counts(experiment)
+    metric, many = experiment.score[0], experiments.best_first(experiment)
+    scores = [(group, score) for group in many if not math.isnan((score := _score(experiment, group)).mean)]
+    shown = scores if len(many) <= FEW else scores[:1]
+    if shown:
+        title = f"{'' if len(many) <= FEW else 'best '}{_name(metric)}"
         values = ", ".join(
-            f"{_with_deviation(score)}{_percent(metric)}{f' with {group.label}' if len(groups) > 1 else ''}"
+            f"{_with_deviation(score)}{_percent(metric)}{f' with {group.label}' if len(many) > 1 else ''}"
             for group, score in shown
         )
-        yield f"{_capital(_name(metric)) if few else f'Best {_name(metric)}'}: {values}{seeds}."
+        yield f"{_capital(title)}: {values}{_over(shown)}."
     for sweep in sweeps:
         if sweep is not None and len(sweep.facets) == 1 and len(sweep.lengths) > 1:
             yield _largest_rates(sweep)
+
+
+def _counts(experiment: Experiment) -> str:
+    """Returns "3 runs: 2 trained, 1 diverged." """
+    runs, states = len(experiment.runs), experiments.states(experiment.runs)
+    number = f"{runs} run{'s' * (runs > 1)}"
+    if len(states) == 1:
+        return f"{number}, {'all ' * (runs > 1)}{next(iter(states))}."
+    return f"{number}: {', '.join(f'{count} {state}' for state, count in states.items())}."
+
+
+def _over(scores: Sequence[tuple[Group, Score]]) -> str:
+    """Says over how many seeds some scores are; nothing for single runs."""
+    counts = {score.seeds for _, score in scores}
+    if max(counts) == 1:
+        return ""
+    if any(score.seeds < len(group.runs) for group, score in scores):
+        return " (mean ± standard deviation of the seeds that did not diverge)"
+    number = f"{counts.pop()} seeds{' each' * (len(scores) > 1)}" if len(counts) == 1 else "the seeds"
+    return f" (mean ± standard deviation of {number})"
 
 
 def _largest_rates(sweep: Sweep) -> str:
@@ -166,8 +176,11 @@ def _best_table(experiment: Experiment) -> str:
         for group in shown
     ]
     more = f"The best {len(shown)} of {len(groups)} settings. " if len(shown) < len(groups) else ""
-    spread = "Mean ± standard deviation over the seeds that did not diverge, at the end of training." if seeds else ""
-    note = element("p", more + spread, **{"class": "soft"}) if more + spread else ""
+    spread = (
+        "Mean ± standard deviation over the seeds that did not diverge, at the end of training; settings of which a "
+        "larger share trained stand first."
+    )
+    note = element("p", more + spread * seeds, **{"class": "soft"}) if more or seeds else ""
     return table([titles, *rows]) + note
 
 
@@ -247,10 +260,14 @@ def _texts(record: Record) -> str:
     chosen = [line for line in record.texts if line["step"] == last[line["run"]]]
     if not chosen:
         return ""
-    titles = [key for key in dict.fromkeys(key for line in chosen for key in line) if key != "signature"]
-    rows = [[str(line.get(key, "")) for key in titles] for line in chosen[:MOST_TEXTS]]
+    keys = [key for key in dict.fromkeys(key for line in chosen for key in line) if key not in ("run", "signature")]
+    names = {run["run"]: run["label"] for run in record.runs}
+    rows = [
+        [str(line["run"]), names.get(line["run"], ""), *(str(line.get(key, "")) for key in keys)]
+        for line in chosen[:MOST_TEXTS]
+    ]
     more = len(chosen) - len(rows)
-    return table([titles, *rows]) + (f"<p>{more} more in texts.jsonl</p>" if more else "")
+    return table([["run", "", *keys], *rows]) + (f"<p>{more} more in texts.jsonl</p>" if more else "")
 
 
 def _all_runs(experiment: Experiment) -> str:
@@ -301,7 +318,8 @@ def _files(record: Record) -> str:
     command = record.environment.get("command")
     again = f"python {shlex.join(map(str, command))}" if isinstance(command, list) and command else ""
     commit = record.environment.get("git_commit")
-    lines = [f"git checkout {commit}"] if isinstance(commit, str) else []
+    changed = "  # and changes that were not committed" if record.environment.get("git_dirty") is True else ""
+    lines = [f"git checkout {commit}{changed}"] if isinstance(commit, str) else []
     lines += [again] if again else []
     lines.append(f"python -m warmup_jax.report {shlex.quote(str(record.workdir))}")
     costs = tables.costs(record.summary) if record.summary is not None else []

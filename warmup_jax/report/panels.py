@@ -64,7 +64,7 @@ def draw(
       metric: its name in the log.
       limit: of the vertical axis.
       end: the last update of any line, which all panels share.
-      reference: (value, name) of a horizontal line.
+      reference: (value, name) of a horizontal line; its name is among the sentences.
       numbers: whether the horizontal and the vertical axis have numbers; without, the panel shares those of another.
 
     Returns:
@@ -80,6 +80,8 @@ def draw(
         (pictures.set_ticks if numbered else pictures.set_grid)(axis, name, ticks)
     for index, (line, look) in enumerate(lines):
         band = groups.band(line, metric)
+        if metric == "train/loss" or metric.startswith("diag/"):
+            notes += _diverged(axis, line, metric, limit, look)
         if not len(band.steps):
             continue
         band = Band(band.steps, *(values * scale for values in band[1:]))
@@ -99,12 +101,11 @@ def draw(
             zorder=3,
         )
         notes += _beyond(axis, band, limit, look)
-        if metric == "train/loss" or metric.startswith("diag/"):
-            notes += _diverged(axis, line, metric, limit, look)
     if points > DENSE:
         axis.set_rasterization_zorder(4)
-    if reference is not None:
-        _reference(axis, limit, reference[0], reference[1] if numbers[1] else "")
+    if reference is not None and limit.low < reference[0] < limit.high:
+        axis.axhline(reference[0], color=pictures.GREY, linewidth=1.2, linestyle=":", zorder=5)
+        notes.append(f"dotted grey line: {reference[1]}")  # a name on the line would lie on curves
     return notes
 
 
@@ -168,23 +169,3 @@ def _mark(
         clip_on=False,
         zorder=6,
     )
-
-
-def _reference(axis: "Axes", limit: Limits, value: float, name: str) -> None:
-    if limit.low < value < limit.high:
-        low, end, here = np.log10([limit.low, limit.high, value]) if limit.log else (limit.low, limit.high, value)
-        high = here > low + 0.85 * (end - low)  # no room above the line
-        axis.axhline(value, color=pictures.GREY, linewidth=1.0, linestyle=(0, (2, 2)), zorder=1)
-        axis.annotate(
-            name,
-            (1.0, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, -2 if high else 2),
-            textcoords="offset points",
-            ha="right",
-            va="top" if high else "bottom",
-            fontsize=8,
-            color=pictures.GREY,
-            zorder=5,
-            bbox=dict(boxstyle="square,pad=0.1", facecolor="white", edgecolor="none", alpha=0.75),
-        )

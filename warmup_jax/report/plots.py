@@ -39,7 +39,7 @@ REFERENCES = {
     "diag/stability_ratio": EDGE,
     "diag/edge_ratio": EDGE,
     "diag/preconditioned_edge_ratio": EDGE,
-    "diag/decrease_ratio": (1.0, "as on its own batch"),
+    "diag/decrease_ratio": (1.0, "as much as on its own batch"),
 }
 MOST_NAMES = 16  # labels of a color bar
 
@@ -88,7 +88,9 @@ def diagnostic_panels(record: Record) -> dict[str, list[str]]:
 def references(record: Record) -> dict[str, tuple[float, str]]:
     """Returns the values with which the pictures of a workdir compare its metrics: metric -> (value, name)."""
     uninformed = None if record.summary is None else record.summary["uninformed_loss"]
-    return REFERENCES | ({} if uninformed is None else {"train/loss": (uninformed, "ignores the input")})
+    return REFERENCES | (
+        {} if uninformed is None else {"train/loss": (uninformed, "loss of the best prediction that ignores the input")}
+    )
 
 
 def draw(

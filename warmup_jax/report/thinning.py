@@ -19,9 +19,9 @@ def thin(steps: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
     """
     if len(steps) <= most:
         return np.arange(len(steps))
-    parts, span = most // 3, float(steps[-1]) - float(steps[0])
-    part = np.minimum(((steps.astype(float) - float(steps[0])) / (span or 1.0) * parts).astype(int), parts - 1)
     finite = np.isfinite(values)
+    parts, span = most // (2 if finite.all() else 3), float(steps[-1]) - float(steps[0])
+    part = np.minimum(((steps.astype(float) - float(steps[0])) / (span or 1.0) * parts).astype(int), parts - 1)
     order = np.lexsort((np.where(finite, values, 0.0), part))
     order = order[finite[order]]
     lowest = order[np.unique(part[order], return_index=True)[1]]

@@ -67,7 +67,7 @@ def plot(schedules: Mapping[str, AnySchedule], num_steps: int, path: str, title:
                 if not each:
                     handles += axis.plot(updates, curve, color=look.color, linestyle=look.dashes, linewidth=look.width)
                 elif other != name:
-                    axis.plot(updates, curve, color="0.8", linewidth=1.0, zorder=1)
+                    axis.plot(updates, curve, color="0.8", linewidth=1.0, zorder=1, rasterized=True)
             if each:
                 axis.plot(updates, curves[name], color=pictures.COLORS[0], linewidth=2.0, zorder=3)
                 axis.set_title(pictures.printable(name, 24))

@@ -173,7 +173,7 @@ function drawPanel(experiment, view, limited, selection) {
       ...(range ? { range, autorange: false } : { autorange: true }),
     },
     yaxis: {
-      title: { text: panel.axis }, type: logY ? "log" : "linear", autorange: false, exponentformat: "power", nticks: 6,
+      title: { text: plain(panel.axis) }, type: logY ? "log" : "linear", autorange: false, exponentformat: "power", nticks: 6,
       range: logY ? limits.map((end) => Math.log10(end)) : limits,
       ...(ticks.length > 1 ? { tickvals: ticks, ticktext: ticks.map(shown) } : {}),
     },

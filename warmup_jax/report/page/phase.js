@@ -23,16 +23,15 @@ function heatTrace(phase, map, facet) {
   };
 }
 
-// Returns signs on the cells of which most seeds failed.
-function signTrace(phase, facet, state, symbol) {
+// Returns signs on the cells of which most seeds failed, with an edge that sets them off from any color.
+function signTraces(phase, facet, state, symbol) {
   const x = [], y = [];
   phase.states[facet].forEach((row, length) => row.forEach((found, rate) => {
     if (found === state) { x.push(rate); y.push(length); }
   }));
-  return {
-    x, y, mode: "markers", hoverinfo: "skip",
-    marker: { symbol, size: 9, line: { color: cssColor("--soft"), width: 1.6 } },
-  };
+  const sign = (color, width, size) =>
+    ({ x, y, mode: "markers", hoverinfo: "skip", marker: { symbol, size, line: { color: cssColor(color), width } } });
+  return [sign("--empty", 5, 12), sign("--ink", 1.8, 9)];
 }
 
 // Returns the line above the largest rates that train.
@@ -43,7 +42,7 @@ function boundaryTrace(phase, facet) {
     x.push(index + 0.5, index + 0.5);
     y.push(length - 0.5, length + 0.5);
   });
-  return { x, y, mode: "lines", hoverinfo: "skip", line: { color: cssColor("--boundary"), width: 3 } };
+  return { x, y, mode: "lines", hoverinfo: "skip", cliponaxis: false, line: { color: cssColor("--boundary"), width: 3 } };
 }
 
 function drawMap(phase, facet, chosen) {
@@ -61,7 +60,7 @@ function drawMap(phase, facet, chosen) {
   };
   const traces = [
     heatTrace(phase, phase.maps[map], facet), boundaryTrace(phase, facet),
-    signTrace(phase, facet, "diverged", "x-thin"), signTrace(phase, facet, "stuck", "line-ne"),
+    ...signTraces(phase, facet, "diverged", "x-thin"), ...signTraces(phase, facet, "stuck", "line-ne"),
   ];
   return { traces, layout };
 }
