@@ -96,14 +96,20 @@ def test_mistakes_name_file_and_line(write, contents, message):
 
 
 @pytest.mark.parametrize(
-    "count, words, tokenizer",
-    [(5, 3, "char"), (60, 9, "char"), pytest.param(2000, 12, "bpe", marks=pytest.mark.slow), (400, 100, "bpe")],
+    "count, words, different, tokenizer",
+    [
+        (5, 3, 50, "char"),
+        (60, 9, 600, "char"),
+        (400, 100, 4000, "bpe"),
+        (400, 100, 60, "bpe"),
+        pytest.param(2000, 12, 20_000, "bpe", marks=pytest.mark.slow),
+    ],
 )
-def test_the_proposed_sizes_suit_the_text(write, tmp_path, array_cache, count, words, tokenizer):
+def test_the_proposed_sizes_suit_the_text(write, tmp_path, array_cache, count, words, different, tokenizer):
     """Whatever the text: the vocabulary can be learned, nine of ten pairs fit, and there is a whole batch."""
     generator = np.random.default_rng(count)
     letters = np.array(list("abcdefgh"))
-    known = np.array(["".join(generator.choice(letters, size)) for size in generator.integers(1, 9, 10 * count)])
+    known = np.array(["".join(generator.choice(letters, size)) for size in generator.integers(1, 9, different)])
     sides = [
         "".join(" ".join(generator.choice(known, size)) + "\n" for size in generator.integers(1, words, count))
         for _ in range(2)
