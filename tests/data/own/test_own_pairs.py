@@ -44,9 +44,19 @@ def test_held_out_sentences_are_never_trained_on(write):
     found = pairs.read(files)
     train, test = examples(found, "train"), examples(found, "test")
     held = {source for source, _ in test}
-    assert len(test) == len(held) == 20 and not held & {source for source, _ in train}
+    assert 2 <= len(test) == len(held) <= 15 and not held & {source for source, _ in train}
     assert {source for source, _ in train} | held == set(sources)
-    assert examples(pairs.read(files), "test") == test
+    more = [f"new {number}" for number in range(200)]
+    for path in files["train"].values():
+        path.write_text("".join(f"{line}\n" for line in [*more, *path.read_text().split("\n")[:-1]]))
+    assert held <= {source for source, _ in examples(pairs.read(files), "test")}
+
+
+def test_at_most_a_thousand_sentences_are_held_out(write, monkeypatch):
+    monkeypatch.setattr(pairs, "MOST_HELD_OUT", 3)
+    text = "".join(f"sentence {number}\n" for number in range(1000))
+    found = pairs.read(write(train_en=text, train_de=text))
+    assert (len(examples(found, "train")), len(examples(found, "test"))) == (997, 3)
 
 
 @pytest.mark.parametrize("sources", ["a\nb\n", "a\nb\n" * 50])
