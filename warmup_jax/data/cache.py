@@ -16,7 +16,7 @@ from warmup_jax import places
 from warmup_jax.data.dataset import Arrays
 
 # Bytes of a growing array that stay in memory.
-IN_MEMORY = 2**28
+IN_MEMORY = 2**26
 
 
 class GrowingArray:

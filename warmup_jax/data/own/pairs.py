@@ -53,12 +53,12 @@ class Counts(NamedTuple):
 
 
 def read(files: Mapping[str, Mapping[str, pathlib.Path]]) -> OwnSet:
-    """Reads parallel files through once.
+    """Reads parallel files through, to check and to count.
 
     Args:
-      files: {split: {language: file}}, each split with the same languages. Without a test or validation split, every
-        twentieth sentence of the first language, by its hash, is for the test with its translations, at most 1,000;
-        when such a sentence comes again, it is left out.
+      files: {split: {language: file}}, each split with the same languages. Without a test or validation split, about
+        every twentieth sentence of the first language, by its hash, is for the test with its translation, at most
+        1,000; when such a sentence comes again, it is left out.
 
     Returns:
       The OwnSet.
@@ -83,10 +83,11 @@ def read(files: Mapping[str, Mapping[str, pathlib.Path]]) -> OwnSet:
         splits = {split: functools.partial(_examples, by_language) for split, by_language in files.items()}
         notes += _seen(files)
     else:
-        usable, smallest = counts["train"].pairs - counts["train"].empty, counts["train"].smallest
+        smallest = counts["train"].smallest
         if len(smallest) < 2:
             raise ValueError(f"{files['train'][languages[0]]} has one sentence alone, and there is no test file")
-        held = frozenset(smallest[: min(max(1, usable // HELD_OUT), len(smallest) - 1)])
+        below = [number for number in smallest if number < 2**64 // HELD_OUT] or smallest[:1]
+        held = frozenset(below[: min(MOST_HELD_OUT, len(smallest) - 1)])
         splits = {
             "train": functools.partial(_examples, files["train"], held),
             "test": functools.partial(_examples, files["train"], held, test=True),

@@ -232,7 +232,7 @@ def _decoded(path: str, content: bytes) -> "tuple[Image.Image, Image.Image]":
         image.load()
         if image.mode == "F" or (image.mode == "I" and image.format not in DEEP_FORMATS):
             raise ValueError("its pixels are floats or 32-bit integers; allowed: 8 or 16 bits a channel")
-        turned = image.getexif().get(ORIENTATION, 1) != 1
+        turned = image.getexif().get(ORIENTATION) in range(2, 9)
         return image, ImageOps.exif_transpose(image) if turned else image
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and others
         reason = "it is no picture" if type(error).__name__ == "UnidentifiedImageError" else error

@@ -68,9 +68,19 @@ def prepare(name: str, sources: Sequence[str | os.PathLike], *, data_dir: str | 
         new = f"{plain}:{major}.{minor}.{int(patch) + 1}"
         raise ValueError(f"{same[0]} was prepared from other content: prepare {new}, or remove that folder")
     folder = same[0] if same else parent / (version or FIRST_VERSION)
-    if not same:
-        store.write(own, plain, folder)
-    return Prepared(folder, not same, own.notes, train_command(own, name, data_dir))
+    written = not same and _write(own, plain, folder)
+    return Prepared(folder, written, own.notes, train_command(own, name, data_dir))
+
+
+def _write(own: store.OwnSet, name: str, folder: pathlib.Path) -> bool:
+    """Writes a set; returns False if another command has written the same one meanwhile."""
+    try:
+        store.write(own, name, folder)
+    except OSError:
+        if store.recorded(folder).get("digest") != own.digest:
+            raise
+        return False
+    return True
 
 
 def read(given: Sequence[pathlib.Path]) -> store.OwnSet:

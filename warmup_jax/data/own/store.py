@@ -66,7 +66,8 @@ def write(own: OwnSet, name: str, folder: pathlib.Path) -> None:
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=WRITING, dir=folder.parent))
     lock = os.open(temporary, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # held as long as this process lives
+        with contextlib.suppress(OSError):  # held as long as this process lives, where the disk has locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         splits = [_write_split(temporary, name, split, iter(examples())) for split, examples in own.splits.items()]
         if changed := [path for path, before in own.stamps.items() if stamp(path) != before]:
             raise ValueError(f"{changed[0]} was changed while it was read")
@@ -85,6 +86,8 @@ def write(own: OwnSet, name: str, folder: pathlib.Path) -> None:
         temporary.chmod(0o777 & ~_umask())
         temporary.rename(folder)
     except OSError as error:
+        if error.filename and not str(error.filename).startswith(str(temporary)):
+            raise  # about a file of the user
         raise OSError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -89,6 +89,15 @@ def test_the_same_content_is_prepared_once_and_another_is_a_new_version(tmp_path
     assert run(tmp_path, "mine:1.0.0", *files) == 0
 
 
+def test_two_commands_at_once(tmp_path, capsys, monkeypatch):
+    files = write_text(tmp_path)
+    monkeypatch.setattr(paths, "versions", lambda folder: [])  # neither sees what the other writes
+    for word in ("now", "already"):
+        assert run(tmp_path, "mine", *files) == 0 and f"mine is {word} prepared" in capsys.readouterr().out
+    files[0].write_text(files[0].read_text().replace("7", "8"))
+    assert run(tmp_path, "mine", *files) == 2 and "cannot write" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "name, files, message",
     [

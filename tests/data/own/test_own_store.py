@@ -41,6 +41,15 @@ def test_an_error_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_that_is_gone_is_named(tmp_path):
+    def texts():
+        yield (tmp_path / "gone.txt").read_bytes()
+
+    with pytest.raises(FileNotFoundError, match="gone.txt"):
+        store.write(text_set(texts()), "mine", tmp_path / "mine" / "1.0.0")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_killed_writer_left_is_removed_and_a_living_one_stays(tmp_path):
     parent = tmp_path / "mine"
     for name in ("dead", "living"):

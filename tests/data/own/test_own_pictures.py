@@ -141,6 +141,13 @@ def test_photographs_are_turned_upright():
     np.testing.assert_array_equal(result, np.rot90(pixels(0), -1))
 
 
+@pytest.mark.parametrize("orientation", [1, 99])
+def test_upright_photographs_are_kept(orientation):
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = orientation
+    assert decoded(Image.fromarray(pixels(0)), "JPEG", exif=exif)[0]
+
+
 def test_one_grey_channel_only_if_all_pictures_are_grey(tmp_path):
     for label in ("ant", "bee"):
         for number in range(2):
