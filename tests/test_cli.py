@@ -282,10 +282,14 @@ def run_in_process(monkeypatch, *argv):
     """Runs train.py up to the training, whose arguments it returns."""
     from warmup_jax.training import experiment
 
+    def run(config, workdir, started, given):
+        calls.append((config, workdir))
+        return {"runs": [{}]}
+
     calls = []
     monkeypatch.setattr(sys, "argv", ["train.py", *argv])
     monkeypatch.setattr(train_program.process, "restart_with_huge_pages", lambda: None)
-    monkeypatch.setattr(experiment, "run", lambda config, workdir, started, given: calls.append((config, workdir)))
+    monkeypatch.setattr(experiment, "run", run)
     cli.run(train_program.main, train_program.__doc__, **OPTIONS)
     return calls[0]
 

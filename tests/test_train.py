@@ -1,11 +1,15 @@
 """The command line: every mistake of a user's is one clear line and exit status 2."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 from commands import ROOT
 
+import train as train_program
+from warmup_jax import cli
+from warmup_jax.training import experiment
 from warmup_jax.workdir import json_files
 
 CONFIG = "--config=configs/resnet_warmup.py"
@@ -128,3 +132,73 @@ def test_without_a_workdir_a_new_one_is_made_and_printed(tmp_path):
     workdir = answer.stdout.splitlines()[0].removeprefix("workdir: ")
     assert workdir.startswith("runs/resnet_warmup-")
     assert (tmp_path / workdir / "summary.json").exists()
+    assert answer.stdout.splitlines()[1].endswith("x cpu, float32")
+    *_, picture, page, seeds = answer.stdout.splitlines()
+    assert picture == f"picture: {workdir}/curves.png" and (tmp_path / workdir / "curves.png").exists()
+    assert page.endswith(f" -m warmup_jax.report {workdir}")
+    assert seeds.endswith(
+        f"train.py --config={ROOT}/configs/resnet_warmup.py:smoke --config.model.width=0.25 "
+        "--config.batch_size=32 --config.sweep.seeds=5"
+    )
+
+
+def ending(monkeypatch, capsys, outcome, *argv):
+    """The lines of train.py after its workdir, when the training returns or raises something."""
+
+    def run(*args):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return {"runs": [{}] * outcome}
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(train_program.process, "restart_with_huge_pages", lambda: None)
+    monkeypatch.setattr(cli, "python", lambda: "python")
+    train_program.main(cli.parse(argv, "About.", {"workdir": train_program.WORKDIR}))
+    return capsys.readouterr().out.splitlines()[1:]
+
+
+PAGE = "next: python -m warmup_jax.report 'a b'"
+
+
+@pytest.mark.parametrize(
+    "runs, more, lines",
+    [
+        (1, ["--workdir=a b"], [PAGE, f"next: python train.py {CONFIG} --config.sweep.seeds=5"]),
+        (
+            12,
+            ["--workdir", "a b", "--config.sweep.warmup_steps", "(0,9)"],
+            [PAGE, f"next: python train.py {CONFIG} '--config.sweep.warmup_steps=(0,9)' --config.sweep.seeds=5"],
+        ),
+        (13, ["--workdir=a b"], [PAGE]),
+        (2, ["--config.sweep.seeds=2", "--workdir=a b"], [PAGE]),
+    ],
+)
+def test_the_end_says_what_to_run_next(monkeypatch, capsys, runs, more, lines):
+    assert ending(monkeypatch, capsys, runs, CONFIG, *more) == lines
+
+
+@pytest.mark.parametrize("workdir", [[], ["--workdir=old", "--workdir=runs/a"]])
+def test_a_run_that_a_signal_stopped_says_how_to_resume(monkeypatch, capsys, workdir):
+    monkeypatch.setattr(train_program.places, "new_folder", lambda path: "runs/a")
+    said = ending(
+        monkeypatch, capsys, experiment.Interrupted("stopped"), CONFIG, "--noconfig.stop_when_diverged", *workdir
+    )
+    resume = f"resume: python train.py {CONFIG} --noconfig.stop_when_diverged --workdir=runs/a"
+    assert said == ["stopped", resume]
+
+
+@pytest.mark.parametrize(
+    "executable, found, here, command",
+    [
+        ("/env/bin/python", "/env/bin/python", "/work", "python"),
+        ("/work/.venv/bin/python", None, "/work", ".venv/bin/python"),
+        ("/env/bin/python3", "/usr/bin/python", "/work", "/env/bin/python3"),
+    ],
+)
+def test_commands_start_the_python_of_this_process(monkeypatch, executable, found, here, command):
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(cli.shutil, "which", lambda name: found)
+    monkeypatch.setattr(os, "getcwd", lambda: here)
+    assert cli.python() == command

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, TextIO
 
 CHUNK = select.PIPE_BUF  # bytes that a pipe takes without blocking once it says that it is writable
@@ -60,6 +61,20 @@ def make_safe() -> None:
     for descriptor in range(3):
         _occupy(descriptor)
     sys.stdout, sys.stderr = _safe(sys.stdout, 1), _safe(sys.stderr, 2)
+
+
+def begin_program() -> None:
+    """Makes the streams safe and Ctrl-C an end without a traceback, for programs that save nothing on the way."""
+    make_safe()
+    report = sys.excepthook
+
+    def say(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("stopped by SIGINT", file=sys.stderr)
+        else:
+            report(kind, error, traceback)
+
+    sys.excepthook = say
 
 
 @contextlib.contextmanager

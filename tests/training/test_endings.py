@@ -1,7 +1,6 @@
 """Endings of whole runs, in every phase; and that a run never replaces or ends a process that is not its own."""
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -295,22 +294,118 @@ def test_a_signal_to_the_whole_group_lets_workers_read_until_all_is_saved(tmp_pa
     assert running.returncode == 0 and "all is saved" in out and "Traceback" not in err, err
 
 
+# Phase -> code that names the function by which it begins.
+PHASES = {
+    "set-up": "from warmup_jax.training import experiment as module; name = 'set_up'",
+    "data": "from warmup_jax import data as module; name = 'load'",
+    "sampler": "from warmup_jax import data as module; name = 'train_batches'",
+    "compile": "from warmup_jax.training import loop as module; name = 'compile_update'",
+    "first probe": "from warmup_jax.training import loop as module; name = 'probe'",
+    "train": "from warmup_jax.training import loop as module; name = 'log_chunk'",
+    "evaluate": "from warmup_jax.training import evaluation as module; name = 'scores'",
+    "decode": "from warmup_jax.training import evaluation as module; name = 'decode_texts'",
+    "save": "from warmup_jax.training import loop as module; name = 'save'",
+    "summary": "from warmup_jax.training import experiment as module; name = 'summarise'",
+    "report": "from warmup_jax import report as module; name = 'table'",
+}
+LASTS = """
+import pathlib, time
+original = getattr(module, name)
+def lasts(*args, **kwargs):
+    setattr(module, name, original)
+    pathlib.Path({there!r}).touch()
+    time.sleep({seconds})
+    return original(*args, **kwargs)
+setattr(module, name, lasts)
+"""
+SAVED = ("train", "evaluate", "decode", "save", "summary")  # phases in which there are updates to save
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_a_disk_without_inodes_ends_the_run_within_seconds(tmp_path):
-    disk = tmp_path / "disk"
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_ends_with_status_0_and_the_run_resumes(tmp_path, phase, name):
+    there, workdir = tmp_path / "there", tmp_path / "run"
+    waited = 1 if phase in SAVED else 60
+    running = start(workdir, *SMOKE, code=PHASES[phase] + LASTS.format(there=str(there), seconds=waited))
+    until(there.exists, running)
+    running.send_signal(getattr(signal, name))
+    begin = time.monotonic()
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 0 and "Traceback" not in err and group_is_gone(running.pid), err
+    if phase in SAVED:
+        trained = "all runs are trained" if phase == "summary" else "all is saved"
+        assert f"stopped by {name}" in out and trained in out and f"--workdir={workdir}" in out.splitlines()[-1]
+        assert f"{name}: saving after this step" in err
+    else:
+        assert f"{name}: stopped; nothing is lost" in err and time.monotonic() - begin < 20
+
+
+@pytest.mark.slow
+def test_a_program_is_not_waited_for_while_a_later_group_compiles(tmp_path):
+    """It resumes at that group, and its log is that of an uninterrupted run."""
+    there, two = tmp_path / "there", [*SMOKE, "--config.sweep.norm=('post','pre')"]
+    code = PHASES["compile"] + LASTS.format(there=str(there), seconds=60)
+    second = code.replace("def lasts(*args", "def lasts(*args, calls=[]").replace(
+        "    setattr", "    calls.append(1)\n    if len(calls) == 1: return original(*args, **kwargs)\n    setattr", 1
+    )
+    running = start(tmp_path / "run", *two, code=second)
+    until(there.exists, running)
+    begin = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0 and "SIGTERM: stopped; nothing is lost" in err and "run 0" in out, err
+    assert time.monotonic() - begin < 20
+    (out, err), (_, whole) = (start(tmp_path / name, *two).communicate(timeout=300) for name in ("run", "whole"))
+    assert "run 1" in out and "run 0 (" not in out, err
+    logs = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("run", "whole")]
+    assert logs[0] == logs[1], whole
+
+
+@pytest.fixture
+def mount():
+    """Mounts file systems, or skips where that is not allowed; unmounts them at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    mounted = []
+
+    def mount(*arguments, folder):
+        folder.mkdir(parents=True)
+        if subprocess.run(["mount", *arguments, str(folder)], capture_output=True).returncode:
+            pytest.skip("this container may not mount")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+OFTEN = ["--config.num_steps=3000", "--config.eval_every=100", "--config.checkpoint_every=100"]
+
+
+def ends_with_one_line(running, kind):
+    """Checks that a program that can save no longer ends soon, with status 1 and one line on stderr."""
+    said = running.stderr.readline()
+    begin = time.monotonic()
+    assert running.wait(timeout=60) == 1 and said.startswith("error: cannot ") and kind in said, said
+    assert time.monotonic() - begin < 10
+    assert running.communicate()[1] == "" and group_is_gone(running.pid)
+
+
+@pytest.mark.slow
+def test_a_disk_without_inodes_ends_the_run_within_seconds(tmp_path, mount):
+    mount("-t", "tmpfs", "-o", "nr_inodes=45,size=200m", "none", folder=tmp_path / "disk")
+    ends_with_one_line(start(tmp_path / "disk" / "run", *SMOKE, *OFTEN), "No space left")
+
+
+@pytest.mark.slow
+def test_a_disk_that_becomes_read_only_ends_the_run_within_seconds(tmp_path, mount):
+    """The folder of the checkpoints alone, since the system keeps a disk with open logs writable."""
+    folder, disk = tmp_path / "run" / "checkpoints", tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=45,size=200m", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this container may not mount")
-    try:
-        more = ["--config.num_steps=3000", "--config.eval_every=100", "--config.checkpoint_every=100"]
-        command = shlex.join([sys.executable, "train.py", *SMOKE, *more, f"--workdir={disk}/run"])
-        running = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=ROOT, text=True, stderr=subprocess.PIPE)
-        said = running.stderr.readline()
-        begin = time.monotonic()
-        assert running.wait(timeout=60) == 1 and said.startswith("error: cannot ")
-        assert time.monotonic() - begin < 10
-        running.communicate()
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    mount("--bind", str(disk), folder=folder)
+    running = start(tmp_path / "run", *SMOKE, *OFTEN)
+    until(lambda: list(folder.glob("*/100")), running)
+    locked = ["mount", "-o", "remount,ro,bind", str(folder)]
+    until(lambda: subprocess.run(locked, capture_output=True).returncode == 0, running)  # busy during a save
+    ends_with_one_line(running, "Read-only file system")

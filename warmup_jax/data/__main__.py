@@ -130,5 +130,5 @@ def _list(data_dir: str | None) -> None:
 
 
 if __name__ == "__main__":
-    streams.make_safe()
+    streams.begin_program()
     sys.exit(main())

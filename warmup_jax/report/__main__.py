@@ -51,5 +51,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    streams.make_safe()
+    streams.begin_program()
     sys.exit(main())

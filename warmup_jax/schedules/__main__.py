@@ -150,5 +150,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    streams.make_safe()
+    streams.begin_program()
     main(sys.argv[1:])
