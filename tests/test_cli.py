@@ -1,5 +1,6 @@
 """The command line: one normal form, overrides in order, help, and what the programs refuse."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -404,3 +405,13 @@ def test_importing_the_command_line_reads_no_arguments():
 def test_the_keys_that_the_user_gave_are_known():
     argv = ["--config=configs/lm_warmup.py:smoke", "--config.peak_lr", "0.5", "--noconfig.model.bias"]
     assert cli.parse(argv, "about", {}).given == ("peak_lr", "model.bias")
+
+
+@pytest.mark.parametrize(
+    "error, said", [("KeyboardInterrupt", "stopped by SIGINT\n"), ("ValueError('bad')", "ValueError: bad\n")]
+)
+def test_ctrl_c_ends_a_program_without_a_traceback(error, said):
+    code = f"from warmup_jax import streams; streams.begin_program(); raise {error}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.endswith(said) and done.returncode in (-signal.SIGINT, 1)
+    assert ("Traceback" in done.stderr) == (error != "KeyboardInterrupt")
