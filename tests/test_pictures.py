@@ -70,3 +70,10 @@ def test_the_grid_without_ticks_is_at_their_places():
     assert len(axis.get_xticks()) == len(axis.get_yticks()) == 0
     segments = [segment.tolist() for lines in axis.collections for segment in lines.get_segments()]
     np.testing.assert_allclose(segments, [[[2, 1], [2, 2]], [[4, 1], [4, 2]], [[0, 1.5], [10, 1.5]]])
+
+
+def test_text_with_dollars_is_no_formula(tmp_path):
+    with pictures.style():
+        figure = Figure()
+        figure.text(0, 0, r"$\frac$ and 100 % of $a_b$")  # as a formula it would be an error
+    assert pictures.save(figure, tmp_path / "a.png").exists()
