@@ -56,7 +56,7 @@ def check_given(config: Mapping[str, Any], given: Iterable[str]) -> None:
     """
     changes = sweep.combinations(config)
     unread = without_effect([sweep.assign(config, each) for each in changes])
-    swept = {(sweep.key_of(config, name), name) for name in set(changes[0]).intersection(*changes)}
+    swept = {(sweep.key_of(config, name), name) for name in set(config["sweep"]).intersection(*changes)}
     for key in given:
         holder, _, name = key.rpartition(".")
         top = key.partition(".")[0]
