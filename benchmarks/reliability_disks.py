@@ -11,6 +11,7 @@ import reliability_programs as programs
 COUNT, BATCH = 20, 1
 NAME = "language model"
 KINDS = ("space", "inodes")
+GIVE_UP = 120  # seconds after which a training counts as one that does not end
 LIMIT = 10  # seconds from the error to the end
 NEW_MOUNTS = 0x20000  # CLONE_NEWNS
 
@@ -64,7 +65,7 @@ def trial(case, folder, scratch):
     program = programs.Program(arguments, folder / "output", anew=True)
     program.until(lambda: "error: " in program.err)
     begin = time.monotonic()
-    program.until(lambda: False, 3 * LIMIT)
+    program.until(lambda: False, GIVE_UP)
     record, wrong = {"end_seconds": time.monotonic() - begin, "said": program.err[-500:]}, []
     record["ended"] = program.status in (1, 2) and programs.one_line(program.err) and record["end_seconds"] < LIMIT
     if not record["ended"]:

@@ -70,7 +70,7 @@ def cases(count, seed):
         found.append(
             {"number": number, "name": draw.choice(NAMES), "state": draw.choice(STATES)}
             | {name: draw.random() for name in ("kind", "file", "byte")}
-            | {"bit": draw.randrange(8)}
+            | {"bit": draw.randrange(8), "by_size": draw.random() < 0.5}
         )
     return found
 
@@ -117,15 +117,17 @@ def trial(case, folder, scratch):
 def choose(workdir, case):
     """Returns the file of a trial.
 
-    First its kind is drawn, so that the many small files of arrays are not all; then mostly one of a late checkpoint,
-    since earlier ones are read only if it is damaged.
+    First its kind is drawn, so that the many small files of arrays are not all. Then mostly one of the newest
+    checkpoint, since the one before is read only if that is damaged, and in half of the trials the larger the likelier.
     """
     kinds = {}
-    for path in sorted(workdir.rglob("*"), key=lambda path: (-step(path), path)):
+    for path in sorted(workdir.rglob("*")):
         if path.is_file() and path.stat().st_size:
             kinds.setdefault(kind(path, workdir), []).append(path)
     files = kinds[sorted(kinds)[int(case["kind"] * len(kinds))]]
-    return files[int(case["file"] ** 2 * len(files))]
+    newest = max(map(step, files))
+    weights = [(4 if step(path) == newest else 1) * (path.stat().st_size if case["by_size"] else 1) for path in files]
+    return random.Random(case["file"]).choices(files, weights)[0]
 
 
 def step(path):
@@ -139,7 +141,7 @@ def kind(path, workdir):
     if parts[0] == "tensorboard":
         return "tensorboard/"
     parts = [re.sub(r"[0-9a-f]{8,}|\d+", "*", part) for part in parts]
-    return "/".join(part for part in parts if part.strip("*") and not part.startswith(("runs_", "ocdbt.process")))
+    return "/".join(part for part in parts if part.strip("*") and not part.startswith("runs_"))
 
 
 def flip(path, case):

@@ -242,6 +242,8 @@ def forms(text):
             with contextlib.suppress(Exception):
                 found.add(str(convert(each)))
                 found.add(f"{convert(each):g}")
+    if text == "None":
+        found.add("{}")  # it empties a dict
     if text.lower() in config_files.BOOLEANS:
         found |= {"true", "false"}
     return {form.lower() for form in found}

@@ -23,6 +23,7 @@ AGAIN = "save, a second signal"
 COUNT, BATCH = (len(PHASES) + 1) * len(SIGNALS), 1
 IMPORTS = 2.0  # seconds of the imports of train.py after its first lines, which handle signals
 HOLD = 0.05  # seconds by which a phase is longer, so that half of the signals come at its beginning
+GIVE_UP = 120  # seconds after which a training counts as one that does not end
 LIMIT = 10  # seconds within which a training has to end
 
 ABOUT = (
@@ -93,7 +94,7 @@ def trial(case, folder, scratch):
         sent, begin = program.send(number), time.monotonic()
     if not sent:
         wrong.append(f"it ended before the signal: status {program.status}: {program.err[-300:]}")
-    program.until(lambda: False, 3 * LIMIT)
+    program.until(lambda: False, GIVE_UP)
     record["end_seconds"] = time.monotonic() - begin
     record["ended"] = program.status == (128 + number if again else 0) and "Traceback" not in program.err
     record["ended"] &= record["end_seconds"] < LIMIT

@@ -149,9 +149,10 @@ def test_the_kinds_of_files_are_equally_likely(part, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"array")
     (tmp_path / "config.json").write_bytes(b"{}")
-    chosen = [flips.choose(tmp_path, {"kind": draw, "file": draw}) for draw in (0.0, 0.49, 0.51, 0.99)]
-    assert [flips.kind(path, tmp_path) for path in chosen] == ["checkpoints/state/d"] * 2 + ["config.json"] * 2
-    assert chosen[0] != chosen[1]
+    draws = [{"kind": kind, "file": file, "by_size": False} for kind in (0.1, 0.9) for file in range(20)]
+    chosen = [flips.choose(tmp_path, draw) for draw in draws]
+    assert [flips.kind(path, tmp_path) for path in chosen] == ["checkpoints/state/d"] * 20 + ["config.json"] * 20
+    assert len(set(chosen)) > 10
     flips.flip(chosen[0], {"byte": 0.99, "bit": 3})
     assert chosen[0].read_bytes() == b"arra" + bytes([ord("y") ^ 8])
 

@@ -59,7 +59,7 @@ def check_given(config: Mapping[str, Any], given: Iterable[str]) -> None:
     changes = sweep.combinations(config)
     unread = without_effect([sweep.assign(config, each) for each in changes])
     variant = arms.configs(config)[changes[0].get("arm", "")]
-    swept = {(sweep.key_of(variant, name), name) for name in set(changes[0]).intersection(*changes) - {"arm"}}
+    swept = {(sweep.key_of(variant, name), name) for name in set(variant["sweep"]).intersection(*changes)}
     for key in given:
         holder, _, name = key.rpartition(".")
         top = key.partition(".")[0]
