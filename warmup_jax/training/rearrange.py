@@ -89,7 +89,7 @@ def rearrange(job: Job, workdir: Path, longer: Longer | None) -> Job:
         print(
             f"extended, {longer.lengths}: goes on from update {', '.join(map(str, sorted(set(steps.values()))))}{said}"
         )
-    files = [*logs.FILES, lock.FILE, "environment.json", *ended]
+    files = [*logs.FILES, lock.FILE, "environment.json", stored.WEIGHTS, *ended]
     swap.commit(workdir, aside, copied=files, removed=ended if aside else ())
     return job
 

@@ -59,14 +59,14 @@ def lengthened(job: Job, workdir: Path, known: Mapping[str, Any]) -> Longer | No
     if any(one.num_steps > other.num_steps for one, other in zip(there, here)):
         lock.check_same(workdir, job.config, known, schema.FREE)
     pairs = [
-        (run, one.knobs[index], other.knobs[index], other.run_configs[index])
+        (run, one.knobs[index], other.knobs[index], other.rates)
         for one, other in zip(there, here)
         for index, run in enumerate(other.runs)
     ]
     return Longer(
         lengths=", ".join(lock.differences(_lengths(job.config), _lengths(known))),
         ends={run: int(before.num_steps) for run, before, _, _ in pairs},
-        limits={run: build.shared_updates(config, before, after) for run, before, after, config in pairs},
+        limits={run: build.shared_updates(rates, before, after) for run, before, after, rates in pairs},
     )
 
 

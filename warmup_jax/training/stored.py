@@ -16,6 +16,7 @@ from warmup_jax.workdir.checkpoint import Checkpoints, take_lanes
 
 LIVE, BEFORE_DECAY, STARTS = "checkpoints", "checkpoints/before_decay", "checkpoints/starts"
 ANY = (LIVE, BEFORE_DECAY, STARTS)
+WEIGHTS = "start_weights"  # folder of the weights that the runs of a workdir started from, if those were given
 
 
 class StoredGroup(NamedTuple):

@@ -14,7 +14,6 @@ from warmup_jax.training.program import Job
 from warmup_jax.workdir.checkpoint import Checkpoints, fill
 from warmup_jax.workdir.lock import FILE
 
-WEIGHTS = "start_weights"  # folder of a workdir: the weights that its runs started from
 FORM = re.compile(r"(?P<workdir>.+?)(?::(?P<run>\d+)(?:@(?P<step>\d+))?)?")
 
 
@@ -93,7 +92,7 @@ def start_weights(job: Job, workdir: Path) -> tuple[Any, Any] | None:
     named = job.config["init_from"]
     if named is None:
         return None
-    own = Checkpoints(workdir / WEIGHTS, read_only=True)
+    own = Checkpoints(workdir / stored.WEIGHTS, read_only=True)
     if own.steps():
         arrays, _ = own.read(0)
         state = stored.StoredRun(0, arrays, job.vocabulary)
@@ -120,7 +119,7 @@ def keep_start_weights(job: Job, workdir: Path) -> None:
     """Saves the weights that the runs of a job start from in their workdir, unless it holds them."""
     if job.weights is None:
         return
-    own = Checkpoints(workdir / WEIGHTS)
+    own = Checkpoints(workdir / stored.WEIGHTS)
     if not own.steps():
         params, stats = job.weights
         own.save(0, {"1": {"params": params, "stats": stats}}, {"init_from": job.config["init_from"]})
