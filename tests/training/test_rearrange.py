@@ -99,7 +99,7 @@ def test_a_sweep_goes_on_in_other_groups_twice(whole, tmp_path, monkeypatch, cap
     workdir = tmp_path / "run"
     stop_after(monkeypatch, 3, sweep(), workdir)  # run 0 has ended, run 1 is at update 2, two have not begun
     stop_after(monkeypatch, 1, sweep(runs_at_once=2), workdir)
-    assert "grouped anew" in capsys.readouterr().out
+    assert "runs grouped anew: goes on from update 2, 4" in capsys.readouterr().out
     assert {group.folder.name for group in stored.groups(workdir, stored.STARTS)} == {"runs_0-0", "runs_1-1"}
     assert json_files.read_json(workdir / "config.json")["runs_at_once"] == 2
     stop_after(monkeypatch, 1, sweep(runs_at_once=2), workdir)  # as before, now among the others

@@ -46,7 +46,7 @@ def test_an_extended_run_is_one_that_was_long_from_the_start(tmp_path, capsys, s
     shorter = metrics(workdir)
     experiment.run(config(**schedule, num_steps=31), workdir)
     said = capsys.readouterr().out
-    assert f"extended, num_steps is 17 there and 31 here: goes on from update {goes_on_from}" in said
+    assert f"num_steps is 17 there and 31 here: goes on from update {goes_on_from}" in said
     experiment.run(config(**schedule, num_steps=31), tmp_path / "long")
     assert metrics(workdir) == metrics(tmp_path / "long")
     assert metrics(workdir / "shorter_17") == shorter

@@ -123,11 +123,7 @@ def restore(job: Job, group: Group, checkpoints: Checkpoints, logged: Path) -> t
     if restored is None:
         return None
     (_, states, carries), meta = restored
-    if meta["vocabulary"] != job.vocabulary:
-        raise ValueError(
-            f"the checkpoint in {checkpoints.folder} was trained with the vocabulary "
-            f"{meta['vocabulary']}, and the data now give {job.vocabulary}"
-        )
+    stored.check_vocabulary(checkpoints.folder, meta["vocabulary"], job.vocabulary)
     return devices.place(Saved(states, carries), plan.mesh, 0), meta
 
 

@@ -58,6 +58,14 @@ def groups(workdir: Path, where: str = LIVE) -> list[StoredGroup]:
     return sorted(found, key=lambda group: group.runs[0])
 
 
+def check_vocabulary(folder: Path, there: str | None, here: str | None) -> None:
+    """Raises a ValueError unless the vocabulary of a checkpoint is that of the data."""
+    if there != here:
+        raise ValueError(
+            f"the checkpoint in {folder} was trained with the vocabulary {there}, and the data now give {here}"
+        )
+
+
 def logs_of_start(folder: Path) -> Path:
     """Returns the folder of the lines that belong to a start."""
     return folder.with_name(f"{folder.name}.logs")

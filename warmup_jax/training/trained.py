@@ -67,8 +67,7 @@ def load(workdir: str | os.PathLike, run: int = 0, step: int | None = None, data
     dataset = data.load(**config["dataset"])
     model = program.build_model(config, dataset)
     state = stored.read_run(folder, run, step)
-    if state.vocabulary != (dataset.texts and dataset.texts.fingerprint):
-        raise ValueError(f"{folder} was trained with another vocabulary than that of the data now")
+    stored.check_vocabulary(folder, state.vocabulary, dataset.texts and dataset.texts.fingerprint)
     try:
         params, stats = _weights(model, state)
     except ValueError as error:
