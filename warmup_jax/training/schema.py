@@ -52,7 +52,7 @@ KEYS = {
     "checkpoint_every": int,
     "stop_when_diverged": bool,
 }
-# Dotted keys that change no number of a run, so that a resumed one may have other values.
+# Dotted keys that change no number of a run, except by rounding, so that a resumed one may have other values.
 FREE = ("checkpoint_every", "runs_at_once", "dataset.data_dir", "dataset.workers", "dataset.residency")
 # Keys of the length of a run, which may grow where the schedule permits it (resume.py).
 LENGTHS = ("num_steps", "num_epochs")
