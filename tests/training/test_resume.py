@@ -175,6 +175,16 @@ def test_how_many_updates_a_longer_run_shares(changes, shared):
     assert shared == 50 or rates[0][shared] != rates[1][shared]
 
 
+def test_the_rates_of_a_long_run_are_compared_in_parts(monkeypatch):
+    found = config(sweep={}, warmup_steps=10) | WSD
+    expected = build.parting(partial(build.rates, found), found, knobs(found, 100), 1437)
+    for block in (1, 7, 76, 77):
+        monkeypatch.setattr(build, "BLOCK", block)
+        sizes = []
+        rates = lambda each, steps: sizes.append(len(steps)) or build.rates(found, each, steps)
+        assert build.parting(rates, found, knobs(found, 100), 1437) == expected and max(sizes) <= block
+
+
 def test_a_warmup_whose_end_moves_is_no_shared_update():
     found = config(sweep={}, warmup_steps=None, warmup_fraction=0.2, warmup="constant") | CONSTANT
     found["warmup_args"] = {"value": 1.0}  # the rates are the same, but probes are taken at the end of the warmup

@@ -15,6 +15,7 @@ from warmup_jax.training.train_step import Knobs
 
 WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
 MOST_STEPS = 2**31 - 1
+BLOCK = 2**20  # updates whose rates are computed at once: those of the longest run would not fit in memory
 RATES = ("peak_lr", "init_lr", "end_lr", "label_smoothing")
 
 
@@ -173,11 +174,14 @@ def parting(rates: Callable, config: Mapping[str, Any], run: Knobs, train_size: 
 
 def _first_difference(rates: Callable, run: Knobs, other: Knobs, start: int, stop: int) -> int:
     """Returns the first update from `start` on whose rate or warmup factor differs between two runs, else `stop`."""
-    steps = np.arange(start, stop, dtype=np.int32)
-    equal = np.full(len(steps), True)
-    for one, two in zip(rates(run, steps), rates(other, steps)):
-        equal &= np.asarray(one) == np.asarray(two)
-    return stop if equal.all() else start + int(np.argmin(equal))
+    block = min(BLOCK, stop - start)
+    for first in range(start, stop, BLOCK):
+        steps = np.minimum(first + np.arange(block), stop - 1).astype(np.int32)  # of one shape, for one compilation
+        pairs = zip(rates(run, steps), rates(other, steps))
+        equal = np.all([np.asarray(one) == np.asarray(two) for one, two in pairs], axis=0)
+        if not equal.all():
+            return int(steps[np.argmin(equal)])
+    return stop
 
 
 def warmup_lengths(config: Mapping[str, Any], runs: Iterable[Knobs]) -> set[int]:
