@@ -86,6 +86,7 @@ def test_a_resnet_scores_what_its_log_says(images, tmp_path, monkeypatch, run, s
     assert files(images) == before
 
 
+@pytest.mark.slow
 def test_a_transformer_scores_what_its_log_says_and_decodes(texts):
     found = load(texts)
     assert found.config["model"]["norm"] == "pre" and found.stats == {}
@@ -165,6 +166,7 @@ def test_runs_start_from_weights_and_do_not_need_them_again(images, tmp_path, mo
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "other" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_start_from_weights_has_them_and_a_fresh_optimizer(images, tmp_path):
     config = from_weights(str(images))
     job = program.set_up(config)
