@@ -112,18 +112,19 @@ def test_free_keys_may_change_and_the_config_is_that_of_the_last_session(finishe
 
 @pytest.mark.parametrize("key", ["checkpoint_every", "dataset.workers", "dataset.residency", "dataset.data_dir"])
 @pytest.mark.slow
-def test_a_free_key_changes_no_number(finished, tmp_path, key):
+def test_a_free_key_changes_no_number(tmp_path, key):
     """`runs_at_once` changes the groups, see test_rearrange.py."""
-    free = config()
-    if key == "checkpoint_every":
-        free |= {"checkpoint_every": 1}
-    else:
-        value = {"workers": 1, "residency": "stream", "data_dir": str(tmp_path)}[key.partition(".")[2]]
-        free["dataset"] = free["dataset"] | {key.partition(".")[2]: value}
-        if key == "dataset.workers":
-            free["dataset"]["residency"] = "stream"
-    experiment.run(free, tmp_path / "run")
-    assert metrics(tmp_path / "run") == metrics(finished)
+    bound = config(sweep={"warmup_steps": (4,)}, eval_every=20, checkpoint_every=20)
+    values = {"checkpoint_every": 1, "workers": 1, "residency": "stream", "data_dir": str(tmp_path)}
+    name = key.rpartition(".")[2]
+    free = bound | {"dataset": dict(bound["dataset"])}
+    holder = free["dataset"] if "." in key else free
+    holder[name] = values[name]
+    if name == "workers":
+        holder["residency"] = "stream"
+    experiment.run(bound, tmp_path / "bound")
+    experiment.run(free, tmp_path / "free")
+    assert metrics(tmp_path / "free") == metrics(tmp_path / "bound")
 
 
 def test_free_keys_and_lengths_are_keys_of_a_config():
