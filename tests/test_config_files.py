@@ -85,6 +85,7 @@ def test_mistakes_are_one_line(tmp_path, name, content, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_schedule_is_shown_and_a_run_trained_from_it(forked, train, tmp_path):
     first = train("--config=configs/phase_diagram.py:smoke", f"--workdir={tmp_path / 'first'}")
     assert first.returncode == 0, first.stderr

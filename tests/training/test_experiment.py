@@ -20,6 +20,7 @@ from warmup_jax.data import batches
 from warmup_jax.runtime import defaults, process
 from warmup_jax.training import chunks, experiment, loop, program
 from warmup_jax.workdir import json_files
+from warmup_jax.workdir.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 SMOKE = "--config=configs/resnet_warmup.py:smoke"
@@ -176,9 +177,9 @@ def test_a_signal_in_one_group_lets_the_save_of_the_group_before_end(finished, t
             raise experiment.Interrupted("at once")
         train_group(host, group, saved, checkpoints)
 
-    closed, close = [], experiment.Checkpoints.close
+    closed, close = [], Checkpoints.close
     monkeypatch.setattr(experiment, "train_group", interrupted)
-    monkeypatch.setattr(experiment.Checkpoints, "close", lambda self: (closed.append(self.folder.name), close(self)))
+    monkeypatch.setattr(Checkpoints, "close", lambda self: (closed.append(self.folder.name), close(self)))
     with pytest.raises(experiment.Interrupted):
         experiment.run(config, tmp_path / "run")
     assert closed == ["runs_0-0"] and (tmp_path / "run" / "checkpoints" / "runs_0-0" / "6" / "state").is_dir()

@@ -37,10 +37,10 @@ FLAGS = [
 
 
 def sweep(**changes):
-    """A config of five runs of which one diverges, that train one after another."""
+    """A config of four runs of which one diverges, that train one after another."""
     config = phase_diagram.get_config("smoke").to_dict()
-    config |= dict(num_steps=6, eval_every=2, checkpoint_every=2, log_every=1, warmup_steps=0)
-    config["sweep"] = {"peak_lr": (0.001, 0.002, 1e30, 0.003, 0.004)}
+    config |= dict(num_steps=4, eval_every=2, checkpoint_every=2, log_every=1, warmup_steps=0)
+    config["sweep"] = {"peak_lr": (0.001, 0.002, 1e30, 0.003)}
     return config | changes
 
 
@@ -94,27 +94,29 @@ def whole(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_in_other_groups_twice(whole, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "run"
-    stop_after(monkeypatch, 4, sweep(), workdir)  # run 0 has ended, run 1 is at update 2, three have not begun
+    stop_after(monkeypatch, 3, sweep(), workdir)  # run 0 has ended, run 1 is at update 2, two have not begun
     stop_after(monkeypatch, 1, sweep(runs_at_once=2), workdir)
-    assert "grouped anew" in capsys.readouterr().out
+    assert "runs grouped anew: goes on from update 2, 4" in capsys.readouterr().out
     assert {group.folder.name for group in stored.groups(workdir, stored.STARTS)} == {"runs_0-0", "runs_1-1"}
     assert json_files.read_json(workdir / "config.json")["runs_at_once"] == 2
-    stop_after(monkeypatch, 2, sweep(runs_at_once=2), workdir)  # as before, now among the others
+    stop_after(monkeypatch, 1, sweep(runs_at_once=2), workdir)  # as before, now among the others
     experiment.run(sweep(runs_at_once=3), workdir)
     assert_same(workdir, whole)
     assert not (workdir / stored.STARTS).exists()
     ends = [
         [run["diverged_at"] for run in json_files.read_json(each / "summary.json")["runs"]] for each in (workdir, whole)
     ]
-    assert ends[0] == ends[1] and ends[0].count(None) == 4
+    assert ends[0] == ends[1] and ends[0].count(None) == 3
 
 
+@pytest.mark.slow
 def test_regrouped_to_where_it_was_the_log_is_the_same_to_the_byte(whole, tmp_path, monkeypatch):
     """Its lines are put in the order of an uninterrupted run, and single runs compute to the last bit as before."""
     workdir = tmp_path / "run"
-    stop_after(monkeypatch, 4, sweep(), workdir)
+    stop_after(monkeypatch, 3, sweep(), workdir)
     job = experiment.set_up(sweep())
     with experiment.open_workdir(workdir, sweep()):
         rearrange.rearrange(job, workdir, None)
@@ -123,10 +125,12 @@ def test_regrouped_to_where_it_was_the_log_is_the_same_to_the_byte(whole, tmp_pa
     assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("at", ["begin", "copied", "decided", "moved"])
+@pytest.mark.parametrize(
+    "at", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("begin", "copied", "decided")), "moved"]
+)
 def test_a_kill_while_the_workdir_is_rearranged_loses_nothing(whole, tmp_path, monkeypatch, at):
     workdir = tmp_path / "run"
-    stop_after(monkeypatch, 4, sweep(), workdir)
+    stop_after(monkeypatch, 3, sweep(), workdir)
 
     class Killed(BaseException):
         pass
@@ -158,10 +162,11 @@ def test_a_kill_while_the_workdir_is_rearranged_loses_nothing(whole, tmp_path, m
     assert not (workdir / swap.BEGUN).exists() and not (workdir / swap.DECIDED).exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_steps_but_no_result_in_other_groups_too(whole, tmp_path):
     workdir = shutil.copytree(whole, tmp_path / "run")
-    for run in (1, 4):  # not the last group alone: the lines after a state that is passed over are not kept twice
-        for path in (workdir / "checkpoints" / f"runs_{run}-{run}" / "6" / "state").rglob("*"):
+    for run in (1, 3):  # not the last group alone: the lines after a state that is passed over are not kept twice
+        for path in (workdir / "checkpoints" / f"runs_{run}-{run}" / "4" / "state").rglob("*"):
             if path.is_file():
                 path.write_bytes(b"")
     experiment.run(sweep(runs_at_once=2), workdir)
@@ -179,9 +184,10 @@ def test_nothing_intact_is_refused_and_nothing_changes(whole, tmp_path):
     assert files(workdir) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_start_is_one_line(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
-    stop_after(monkeypatch, 4, sweep(), workdir)
+    stop_after(monkeypatch, 3, sweep(), workdir)
     begin = resume.begin
 
     def damaged(host, group, *args):

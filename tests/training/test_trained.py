@@ -29,7 +29,7 @@ def resnet(**changes):
 
 def language_model(**changes):
     config = lm_warmup.get_config("smoke").to_dict()
-    config["sweep"] = {"norm": ("post", "pre")}
+    config["sweep"] = {"norm": ("pre",)}
     return config | {"warmup_steps": 2} | changes
 
 
@@ -75,7 +75,7 @@ def logged(workdir, run, step):
     return line["eval/loss"], line["eval/accuracy"]
 
 
-@pytest.mark.parametrize("run, step", [(0, None), (1, 4)])
+@pytest.mark.parametrize("run, step", [(0, None), pytest.param(1, 4, marks=pytest.mark.slow)])
 def test_a_resnet_scores_what_its_log_says(images, tmp_path, monkeypatch, run, step):
     before = files(images)
     monkeypatch.chdir(tmp_path)  # works from any folder
@@ -86,10 +86,11 @@ def test_a_resnet_scores_what_its_log_says(images, tmp_path, monkeypatch, run, s
     assert files(images) == before
 
 
+@pytest.mark.slow
 def test_a_transformer_scores_what_its_log_says_and_decodes(texts):
-    found = load(texts, run=1)
+    found = load(texts)
     assert found.config["model"]["norm"] == "pre" and found.stats == {}
-    np.testing.assert_allclose(scores(found), logged(texts, 1, found.step), rtol=1e-4)
+    np.testing.assert_allclose(scores(found), logged(texts, 0, found.step), rtol=1e-4)
     sources = found.dataset.texts.sources[:1]
     assert found.dataset.texts.decode(sources[0]) == found.dataset.texts.source_texts[0]
 
@@ -101,6 +102,7 @@ def test_the_example_of_the_document_runs(images, capsys):
     assert f"{logged(images, 0, 6)[1]:.3f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_on_more_devices_is_loaded_on_one(tmp_path, forked):
     done = forked(
         "train.py",
@@ -152,6 +154,7 @@ def from_weights(source, **changes):
     return resnet(init_from=source, seed=5, **changes)
 
 
+@pytest.mark.slow
 def test_runs_start_from_weights_and_do_not_need_them_again(images, tmp_path, monkeypatch):
     source = shutil.copytree(images, tmp_path / "source")
     config = from_weights(f"{source}:1@4", peak_lr=0.05)
@@ -163,6 +166,7 @@ def test_runs_start_from_weights_and_do_not_need_them_again(images, tmp_path, mo
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "other" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_start_from_weights_has_them_and_a_fresh_optimizer(images, tmp_path):
     config = from_weights(str(images))
     job = program.set_up(config)

@@ -1,11 +1,12 @@
 """The parts of a run, built from a config and the numbers of its knobs: knobs, schedule, optimizer, lengths."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from warmup_jax import optimizers, registry, schedules
 from warmup_jax.schedules.adam_factors import untuned_linear_steps
@@ -15,6 +16,7 @@ from warmup_jax.training.train_step import Knobs
 WARMUP_UNITS = ("warmup_steps", "warmup_epochs", "warmup_examples", "warmup_fraction")
 MOST_STEPS = 2**31 - 1
 OPTAX_NAMES = {"b1": "beta1", "b2": "beta2"}
+BLOCK = 2**20  # updates whose rates are computed at once: those of the longest run would not fit in memory
 RATES = ("peak_lr", "init_lr", "end_lr", "label_smoothing")
 
 
@@ -133,19 +135,29 @@ def warmup_steps(config: Mapping[str, Any], *, num_steps: int, train_size: int) 
     )
 
 
-def shared_updates(config: Mapping[str, Any], run: Knobs, other: Knobs) -> int:
+def rates(config: Mapping[str, Any], knobs: Knobs, steps: ArrayLike) -> tuple[Any, Any]:
+    """Returns what a run's updates depend on besides their batches: learning rates and warmup factors at `steps`."""
+    return learning_rate(config, knobs)(steps), warmup_factor(config, knobs)(steps)
+
+
+def shared_updates(rates: Callable, run: Knobs, other: Knobs) -> int:
     """Returns how many updates two runs that differ in their length alone have in common.
 
     Their rates and warmup factors are equal in all of them, and none is the end of one warmup and not of the other,
     where probes are taken.
+
+    Args:
+      rates: (knobs, steps) -> curves, the function `rates` of their config.
+      run: knobs of the one.
+      other: knobs of the other.
     """
     most = int(min(run.num_steps, other.num_steps))
     if run.warmup_steps != other.warmup_steps:
         most = min(most, max(int(min(run.warmup_steps, other.warmup_steps)) - 1, 0))
-    return _first_difference(config, run, other, 0, most)
+    return _first_difference(rates, run, other, 0, most)
 
 
-def parting(config: Mapping[str, Any], run: Knobs, train_size: int) -> int | None:
+def parting(rates: Callable, config: Mapping[str, Any], run: Knobs, train_size: int) -> int | None:
     """Returns the update at which a final decay begins after a stable phase, None if there is none.
 
     It is where the rates of a run twice as long depart from those of this one, unless they do so right after the
@@ -158,20 +170,22 @@ def parting(config: Mapping[str, Any], run: Knobs, train_size: int) -> int | Non
     after_warmup = int(run.warmup_steps) + 2
     if longer.warmup_steps != run.warmup_steps or after_warmup >= length:
         return None
-    if _first_difference(config, run, longer, after_warmup - 1, after_warmup) < after_warmup:
+    if _first_difference(rates, run, longer, after_warmup - 1, after_warmup) < after_warmup:
         return None  # a decay from the end of the warmup on: one point tells
-    found = _first_difference(config, run, longer, 0, length)
+    found = _first_difference(rates, run, longer, 0, length)
     return found if after_warmup <= found < length else None
 
 
-def _first_difference(config: Mapping[str, Any], run: Knobs, other: Knobs, start: int, stop: int) -> int:
+def _first_difference(rates: Callable, run: Knobs, other: Knobs, start: int, stop: int) -> int:
     """Returns the first update from `start` on whose rate or warmup factor differs between two runs, else `stop`."""
-    steps = np.arange(start, stop)
-    equal = np.full(len(steps), True)
-    for curve in (learning_rate, warmup_factor):
-        one, two = (np.asarray(curve(config, each)(steps)) for each in (run, other))
-        equal &= one == two
-    return stop if equal.all() else start + int(np.argmin(equal))
+    block = min(BLOCK, stop - start)
+    for first in range(start, stop, BLOCK):
+        steps = np.minimum(first + np.arange(block), stop - 1).astype(np.int32)  # of one shape, for one compilation
+        pairs = zip(rates(run, steps), rates(other, steps))
+        equal = np.all([np.asarray(one) == np.asarray(two) for one, two in pairs], axis=0)
+        if not equal.all():
+            return int(steps[np.argmin(equal)])
+    return stop
 
 
 def warmup_lengths(config: Mapping[str, Any], runs: Iterable[Knobs]) -> set[int]:

@@ -54,6 +54,7 @@ class Plan(NamedTuple):
     evaluate: Jitted  # states [R], test arrays, batch -> sums [R] by name
     decode: Jitted | None  # states [R], key, source texts [B, ...] -> tokens [R, B, T]; None for images
     probe: dict[str, Jitted]  # name -> (ProbeInputs -> metrics [R], carries [R])
+    rates: Jitted  # knobs of one run, steps [T] -> its learning rates and warmup factors [T]
     carry: Jitted  # states [R] -> the carries of the probes before the first of them
 
 
@@ -93,10 +94,10 @@ class Group(NamedTuple):
     @property
     def parting(self) -> int | None:
         """The update up to which longer runs of this config would be like all of these; see `build.parting`."""
-        first = self.plan.runs[0]
+        plan = self.plan
         found = [
-            build.parting(self.plan.run_configs[run - first], self.plan.knobs[run - first], self.plan.train_size)
-            for run in self.runs
+            build.parting(plan.rates, plan.run_configs[index], plan.knobs[index], plan.train_size)
+            for index in (run - plan.runs[0] for run in self.runs)
         ]
         return min((step for step in found if step is not None), default=None)
 
@@ -260,6 +261,7 @@ def make_plan(
         evaluate=jit(partial(eval_step, program), (0, None, None)),
         decode=decode and jit(decode, (0, None, None)),
         probe={name: jit(partial(probes.measure, prober), (probe_axes(prober),)) for name, prober in probers.items()},
+        rates=jax.jit(partial(build.rates, run_configs[0])),
         carry=jit(lambda states: jax.vmap(partial(diagnostics.init_carries, chosen))(states.params), (0,)),
     )
 

@@ -68,30 +68,38 @@ def rearrange(job: Job, workdir: Path, longer: Longer | None) -> Job:
     job = job._replace(groups=program.make_groups(job.plans, steps))
     lines, kept = held.lines(), 0
     new = swap.begin(workdir)
-    for group in job.groups:
-        if group.runs[0] in sources:
-            own = {name: _kept(job.config, lines[name], group.runs, steps, longer) for name in logs.FILES}
-            kept += sum(map(len, own.values()))
-            _write_start(new / stored.STARTS, group, [sources[run] for run in group.runs], held, own)
-    write_json(new / stored.STARTS / SECONDS, held.seconds())
-    write_json(new / lock.FILE, lock.as_json(job.config))
-    aside, ended = None, ["summary.json", "sweep.csv", *(path.name for path in workdir.glob("*.png"))]
-    if longer is None:
-        if (workdir / stored.BEFORE_DECAY).is_dir():
+    try:
+        for group in job.groups:
+            if group.runs[0] in sources:
+                own = {name: _kept(job.config, lines[name], group.runs, steps, longer) for name in logs.FILES}
+                kept += sum(map(len, own.values()))
+                _write_start(new / stored.STARTS, job, group, [sources[run] for run in group.runs], held, own)
+        write_json(new / stored.STARTS / SECONDS, held.seconds())
+        write_json(new / lock.FILE, lock.as_json(job.config))
+        if longer is None and (workdir / stored.BEFORE_DECAY).is_dir():
             shutil.copytree(workdir / stored.BEFORE_DECAY, new / stored.BEFORE_DECAY)
-        print(f"grouped anew: {len(job.groups)} groups of up to {max(len(group.runs) for group in job.groups)} runs")
-    else:
-        if (workdir / "summary.json").exists() or kept < sum(
-            len(run) for each in lines.values() for run in each.values()
-        ):
-            aside = _free_name(workdir, f"shorter_{max(longer.ends.values())}")
-        said = f"; the shorter run is kept in {workdir / aside}" if aside else ""
-        print(
-            f"extended, {longer.lengths}: goes on from update {', '.join(map(str, sorted(set(steps.values()))))}{said}"
-        )
-    files = [*logs.FILES, lock.FILE, "environment.json", *ended]
-    swap.commit(workdir, aside, copied=files, removed=ended if aside else ())
+        whole = kept == sum(len(own) for by_run in lines.values() for own in by_run.values())
+        _commit(workdir, longer, whole)
+    except Exception:
+        swap.finish(workdir)
+        raise
+    updates = ", ".join(map(str, sorted(set(steps.values()))))
+    print(f"{longer.lengths if longer else 'runs grouped anew'}: goes on from update {updates}")
     return job
+
+
+def _commit(workdir: Path, longer: Longer | None, whole: bool) -> None:
+    """Puts what was written into place; keeps a shorter run if it has ended or not all of its lines go on."""
+    ended = ["summary.json", "sweep.csv", *(path.name for path in workdir.glob("*.png"))]
+    if longer is None or (whole and not (workdir / "summary.json").exists()):
+        swap.commit(workdir)
+        return
+    aside = f"shorter_{max(longer.ends.values())}"
+    while (workdir / aside).exists():
+        aside += "-2"
+    files = [*logs.FILES, lock.FILE, "environment.json", stored.WEIGHTS, *ended]
+    swap.commit(workdir, aside, copied=files, removed=ended)
+    print(f"the run so far is kept in {workdir / aside}")
 
 
 class Held:
@@ -202,10 +210,12 @@ def _of_the_end(line: Line, config: Mapping[str, Any]) -> bool:
 
 
 def _write_start(
-    folder: Path, group: Group, sources: Sequence[Source], held: Held, lines: Mapping[str, Sequence[Line]]
+    folder: Path, job: Job, group: Group, sources: Sequence[Source], held: Held, lines: Mapping[str, Sequence[Line]]
 ) -> None:
     """Writes the start of a new group: its arrays, and its lines of the logs."""
     states = [held.state(source, run) for run, source in zip(group.runs, sources)]
+    for source, (_, meta) in zip(sources, states):
+        stored.check_vocabulary(source.group.folder, meta["vocabulary"], job.vocabulary)
     start = folder / group.name
     logged = stored.logs_of_start(start)
     logged.mkdir(parents=True)
@@ -219,19 +229,13 @@ def _write_start(
         "log": {name: file.length for name, file in files.items()},
         "log_digests": {name: file.digest() for name, file in files.items()},
         "seconds": held.seconds(),
-        "vocabulary": states[0][1]["vocabulary"],
+        "vocabulary": job.vocabulary,
     }
     checkpoints = Checkpoints(start)
     checkpoints.save(
         sources[0].step, {name: np.stack([state[name] for state, _ in states]) for name in states[0][0]}, meta
     )
     checkpoints.close()
-
-
-def _free_name(workdir: Path, name: str) -> str:
-    while (workdir / name).exists():
-        name += "-2"
-    return name
 
 
 def _refusal(workdir: Path, run: int, longer: Longer, held: Held) -> str:

@@ -59,14 +59,14 @@ def lengthened(job: Job, workdir: Path, known: Mapping[str, Any]) -> Longer | No
     if any(one.num_steps > other.num_steps for one, other in zip(there, here)):
         lock.check_same(workdir, job.config, known, schema.FREE)
     pairs = [
-        (run, one.knobs[index], other.knobs[index], other.run_configs[index])
+        (run, one.knobs[index], other.knobs[index], other.rates)
         for one, other in zip(there, here)
         for index, run in enumerate(other.runs)
     ]
     return Longer(
         lengths=", ".join(lock.differences(_lengths(job.config), _lengths(known))),
         ends={run: int(before.num_steps) for run, before, _, _ in pairs},
-        limits={run: build.shared_updates(config, before, after) for run, before, after, config in pairs},
+        limits={run: build.shared_updates(rates, before, after) for run, before, after, rates in pairs},
     )
 
 
@@ -123,11 +123,7 @@ def restore(job: Job, group: Group, checkpoints: Checkpoints, logged: Path) -> t
     if restored is None:
         return None
     (_, states, carries), meta = restored
-    if meta["vocabulary"] != job.vocabulary:
-        raise ValueError(
-            f"the checkpoint in {checkpoints.folder} was trained with the vocabulary "
-            f"{meta['vocabulary']}, and the data now give {job.vocabulary}"
-        )
+    stored.check_vocabulary(checkpoints.folder, meta["vocabulary"], job.vocabulary)
     return devices.place(Saved(states, carries), plan.mesh, 0), meta
 
 

@@ -61,7 +61,7 @@ KIND_NAMES = {
     tuple: "tuples",
     dict: "dicts",
 }
-# Dotted keys that change no number of a run, so that a resumed one may have other values.
+# Dotted keys that change no number of a run, except by rounding, so that a resumed one may have other values.
 FREE = ("checkpoint_every", "runs_at_once", "dataset.data_dir", "dataset.workers", "dataset.residency")
 # Keys of the length of a run, which may grow where the schedule permits it (resume.py).
 LENGTHS = ("num_steps", "num_epochs")

@@ -16,6 +16,7 @@ from warmup_jax.workdir.checkpoint import Checkpoints, take_lanes
 
 LIVE, BEFORE_DECAY, STARTS = "checkpoints", "checkpoints/before_decay", "checkpoints/starts"
 ANY = (LIVE, BEFORE_DECAY, STARTS)
+WEIGHTS = "start_weights"  # folder of the weights that the runs of a workdir started from, if those were given
 
 
 class StoredGroup(NamedTuple):
@@ -55,6 +56,14 @@ def groups(workdir: Path, where: str = LIVE) -> list[StoredGroup]:
         if folder.is_dir() and first.isdecimal() and last.isdecimal():
             found.append(StoredGroup(folder, range(int(first), int(last) + 1)))
     return sorted(found, key=lambda group: group.runs[0])
+
+
+def check_vocabulary(folder: Path, there: str | None, here: str | None) -> None:
+    """Raises a ValueError unless the vocabulary of a checkpoint is that of the data."""
+    if there != here:
+        raise ValueError(
+            f"the checkpoint in {folder} was trained with the vocabulary {there}, and the data now give {here}"
+        )
 
 
 def logs_of_start(folder: Path) -> Path:

@@ -14,7 +14,6 @@ from warmup_jax.training.program import Job
 from warmup_jax.workdir.checkpoint import Checkpoints, fill
 from warmup_jax.workdir.lock import FILE
 
-WEIGHTS = "start_weights"  # folder of a workdir: the weights that its runs started from
 FORM = re.compile(r"(?P<workdir>.+?)(?::(?P<run>\d+)(?:@(?P<step>\d+))?)?")
 
 
@@ -68,8 +67,7 @@ def load(workdir: str | os.PathLike, run: int = 0, step: int | None = None, data
     dataset = data.load(**config["dataset"])
     model = program.build_model(config, dataset)
     state = stored.read_run(folder, run, step)
-    if state.vocabulary != (dataset.texts and dataset.texts.fingerprint):
-        raise ValueError(f"{folder} was trained with another vocabulary than that of the data now")
+    stored.check_vocabulary(folder, state.vocabulary, dataset.texts and dataset.texts.fingerprint)
     try:
         params, stats = _weights(model, state)
     except ValueError as error:
@@ -93,7 +91,7 @@ def start_weights(job: Job, workdir: Path) -> tuple[Any, Any] | None:
     named = job.config["init_from"]
     if named is None:
         return None
-    own = Checkpoints(workdir / WEIGHTS, read_only=True)
+    own = Checkpoints(workdir / stored.WEIGHTS, read_only=True)
     if own.steps():
         arrays, _ = own.read(0)
         state = stored.StoredRun(0, arrays, job.vocabulary)
@@ -120,7 +118,7 @@ def keep_start_weights(job: Job, workdir: Path) -> None:
     """Saves the weights that the runs of a job start from in their workdir, unless it holds them."""
     if job.weights is None:
         return
-    own = Checkpoints(workdir / WEIGHTS)
+    own = Checkpoints(workdir / stored.WEIGHTS)
     if not own.steps():
         params, stats = job.weights
         own.save(0, {"1": {"params": params, "stats": stats}}, {"init_from": job.config["init_from"]})

@@ -28,13 +28,15 @@ def commit(workdir: Path, kept: str | None = None, copied: Iterable[str] = (), r
     Args:
       workdir: folder of the run.
       kept: a new folder in `workdir` that the old checkpoints move to; None deletes them.
-      copied: files that are copied to `kept` before.
-      removed: files that are removed; those that do not exist are passed over.
+      copied: files and folders that are copied to `kept` before.
+      removed: files that are removed. What does not exist is passed over.
     """
     begun = workdir / BEGUN
     (begun / "old").mkdir()
     for name in copied:
-        if (workdir / name).is_file():
+        if (workdir / name).is_dir():
+            shutil.copytree(workdir / name, begun / "old" / name)
+        elif (workdir / name).exists():
             shutil.copy2(workdir / name, begun / "old" / name)
     write_json(begun / PLAN, {"kept": kept, "removed": list(removed)})
     _sync(begun)  # all of it is on the disk before it counts
