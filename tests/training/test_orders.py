@@ -6,6 +6,7 @@ import pytest
 from configs import phase_diagram
 from warmup_jax.training import experiment, orders, program, schema
 from warmup_jax.workdir import json_files
+from warmup_jax.workdir.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -72,3 +73,14 @@ def test_a_diagnostic_of_the_training_batch_sees_that_of_its_run(tmp_path):
 def test_a_bad_order_is_refused(sweep, named):
     with pytest.raises(ValueError, match=named):
         schema.validate(config(sweep=sweep))
+
+
+def test_seeds_that_an_older_version_trained_in_one_order_do_not_go_on(tmp_path, monkeypatch):
+    swept, save = config(), Checkpoints.save
+    older = lambda self, step, arrays, meta: save(self, step, arrays, {**meta, "own_orders": False})
+    monkeypatch.setattr(Checkpoints, "save", older)
+    experiment.run(swept, tmp_path / "run")
+    log = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(experiment.UserError, match="older version, whose seeds share the order"):
+        experiment.run(swept, tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == log

@@ -101,7 +101,7 @@ def train_group(host: Host, group: Group, saved: Saved | None, checkpoints: Chec
         interrupted_by = host.shutdown.requested  # read once: a later signal must not end a run that is not saved
         if not lanes or interrupted_by or step % config["checkpoint_every"] == 0:
             log_chunks(host, group, lanes, pending)
-            save(host, checkpoints, knobs, Saved(states, carries), step)
+            save(host, group, checkpoints, Saved(states, carries), step)
         if interrupted_by:
             checkpoints.close()
             raise Interrupted(f"stopped by {interrupted_by} after step {step} of run {group.runs[0]}; all is saved")
@@ -154,11 +154,11 @@ def keep_before_decay(
     """Saves a checkpoint that later ones do not replace: from here alone the runs of a group can be extended."""
     kept = Checkpoints(checkpoints.folder.parent / Path(BEFORE_DECAY).name / group.name)
     if step not in kept.steps():
-        save(host, kept, knobs, saved, step)
+        save(host, group, kept, saved, step)
     kept.close()
 
 
-def save(host: Host, checkpoints: Checkpoints, knobs: Knobs, saved: Saved, step: int) -> None:
+def save(host: Host, group: Group, checkpoints: Checkpoints, saved: Saved, step: int) -> None:
     """Begins to save a checkpoint; it is written in the background."""
     with host.timers.phase("save"):
         meta = {
@@ -167,8 +167,9 @@ def save(host: Host, checkpoints: Checkpoints, knobs: Knobs, saved: Saved, step:
             "log_digests": host.log.digests(),
             "seconds": host.timers.seconds(),
             "vocabulary": host.job.vocabulary,
+            "own_orders": group.plan.batch_axis is not None,
         }
-        checkpoints.save(step, (knobs, *saved), meta)
+        checkpoints.save(step, (group.knobs(), *saved), meta)
 
 
 def probes_due(group: Group, step: int) -> list[probes.Prober]:

@@ -216,6 +216,7 @@ def _write_start(
     states = [held.state(source, run) for run, source in zip(group.runs, sources)]
     for source, (_, meta) in zip(sources, states):
         stored.check_vocabulary(source.group.folder, meta["vocabulary"], job.vocabulary)
+        stored.check_orders(source.group.folder, meta, group.plan)
     start = folder / group.name
     logged = stored.logs_of_start(start)
     logged.mkdir(parents=True)
@@ -230,6 +231,7 @@ def _write_start(
         "log_digests": {name: file.digest() for name, file in files.items()},
         "seconds": held.seconds(),
         "vocabulary": job.vocabulary,
+        "own_orders": group.plan.batch_axis is not None,
     }
     checkpoints = Checkpoints(start)
     checkpoints.save(

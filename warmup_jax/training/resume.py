@@ -124,6 +124,7 @@ def restore(job: Job, group: Group, checkpoints: Checkpoints, logged: Path) -> t
         return None
     (_, states, carries), meta = restored
     stored.check_vocabulary(checkpoints.folder, meta["vocabulary"], job.vocabulary)
+    stored.check_orders(checkpoints.folder, meta, plan)
     return devices.place(Saved(states, carries), plan.mesh, 0), meta
 
 
@@ -145,7 +146,7 @@ def begin(host: Host, group: Group, workdir: Path, checkpoints: Checkpoints) -> 
     saved, meta = restored
     host.log.append_files(stored.logs_of_start(folder), meta["step"])
     host.progress.skip(meta["step"])
-    save(host, checkpoints, group.knobs(), saved, meta["step"])  # a group that has nothing to train saves nothing else
+    save(host, group, checkpoints, saved, meta["step"])  # a group that has nothing to train saves nothing else
     return saved
 
 

@@ -6,12 +6,13 @@
 `checkpoints/starts/runs_A-B.logs` holds the lines of the log up to there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from warmup_jax.training.program import Plan
 from warmup_jax.workdir.checkpoint import Checkpoints, take_lanes
 
 LIVE, BEFORE_DECAY, STARTS = "checkpoints", "checkpoints/before_decay", "checkpoints/starts"
@@ -63,6 +64,15 @@ def check_vocabulary(folder: Path, there: str | None, here: str | None) -> None:
     if there != here:
         raise ValueError(
             f"the checkpoint in {folder} was trained with the vocabulary {there}, and the data now give {here}"
+        )
+
+
+def check_orders(folder: Path, meta: Mapping[str, Any], plan: Plan) -> None:
+    """Raises a ValueError if the seeds of a checkpoint saw the data in one order, and those of the plan do not."""
+    if plan.batch_axis is not None and not meta.get("own_orders"):
+        raise ValueError(
+            f"the checkpoint in {folder} is of an older version, whose seeds share the order of the data; "
+            "begin in another workdir, with sweep.share_order=True for the same numbers"
         )
 
 
