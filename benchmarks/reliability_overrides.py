@@ -300,27 +300,25 @@ def fingerprint(job):
     import numpy as np
     from jax.interpreters import partial_eval
 
-    from warmup_jax import data
-    from warmup_jax.training import program
+    from warmup_jax.training import orders, program
 
     plans = list({id(group.plan): group.plan for group in job.groups}.values())
     found = [{key: job.config[key] for key in HOST}, len(job.changes), len(plans), job.vocabulary]
     for plan in plans[:2]:
         group = next(group for group in job.groups if group.plan is plan)
         knobs = group.knobs()
-        batch = next(
-            data.train_batches(
-                job.dataset,
-                seed=plan.config["seed"],
-                start=0,
-                stop=plan.num_steps,
-                batch_size=plan.config["batch_size"],
-            )
+        batches = orders.batches(
+            job.dataset,
+            group.orders,
+            plan.batch_axis,
+            batch_size=plan.config["batch_size"],
+            start=0,
+            stop=plan.num_steps,
         )
-        states = jax.eval_shape(plan.init, knobs)
+        states = jax.eval_shape(plan.init, knobs, job.weights)
         carries = jax.eval_shape(plan.carry, states) if plan.probers else {}
-        chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), batch)
-        inputs = program.chunk_inputs(job, plan, knobs, carries, chunk, step=0)
+        chunk = orders.stack_steps([next(batches)], plan.batch_axis)
+        inputs = program.chunk_inputs(job, group, knobs, carries, chunk, step=0)
         jaxpr = plan.train.trace(states, inputs).jaxpr.jaxpr
         read = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
         read = [each for each, path in zip(read, paths(states, inputs)) if path.startswith("[1].knobs")]
@@ -329,7 +327,7 @@ def fingerprint(job):
             for each in plan.knobs[:1000]
         ]
         found += [numbers, [int(each.seed) for each in plan.knobs[:1000]]]
-        found += [without_addresses(jaxpr), without_addresses(plan.init.trace(knobs).jaxpr)]
+        found += [without_addresses(jaxpr), without_addresses(plan.init.trace(knobs, job.weights).jaxpr)]
         found += [plan.num_steps, plan.chunk_steps, plan.num_lanes, plan.pauses, plan.eval_at_once]
         found += [{name: (prober.args, prober.timing) for name, prober in plan.probers.items()}]
     return repr(found)

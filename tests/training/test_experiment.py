@@ -19,7 +19,7 @@ from warmup_jax import models
 from warmup_jax.data import batches
 from warmup_jax.runtime import defaults, process
 from warmup_jax.training import chunks, experiment, loop, program
-from warmup_jax.workdir import json_files
+from warmup_jax.workdir import json_files, lock
 from warmup_jax.workdir.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -212,7 +212,7 @@ def test_a_workdir_of_another_config_says_what_differs(finished):
 
 def test_a_workdir_in_use_is_refused(finished, tmp_path):
     config, _, _ = finished
-    with experiment.open_workdir(tmp_path, config):
+    with lock.open_workdir(tmp_path, config):
         with pytest.raises(experiment.UserError, match="another process"):
             experiment.run(config, tmp_path)
 

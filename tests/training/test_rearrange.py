@@ -118,7 +118,7 @@ def test_regrouped_to_where_it_was_the_log_is_the_same_to_the_byte(whole, tmp_pa
     workdir = tmp_path / "run"
     stop_after(monkeypatch, 3, sweep(), workdir)
     job = experiment.set_up(sweep())
-    with experiment.open_workdir(workdir, sweep()):
+    with lock.open_workdir(workdir, sweep()):
         rearrange.rearrange(job, workdir, None)
     assert not stored.groups(workdir) and len(stored.groups(workdir, stored.STARTS)) == 2
     experiment.run(sweep(), workdir)
@@ -152,7 +152,7 @@ def test_a_kill_while_the_workdir_is_rearranged_loses_nothing(whole, tmp_path, m
             patch.setattr(swap, "write_json", kill)
         if at == "decided":
             patch.setattr(swap, "finish", kill)
-            patch.setattr(experiment, "open_workdir", lambda *args: contextlib.nullcontext(lock.as_json(sweep())))
+            patch.setattr(lock, "open_workdir", lambda *args: contextlib.nullcontext(lock.as_json(sweep())))
         if at == "moved":
             patch.setattr(Path, "rename", kill_after_the_first_move)
         with pytest.raises(Killed):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import python
 
-from warmup_jax.workdir import environment, json_files, logs, progress
+from warmup_jax.workdir import environment, json_files, logs
 
 
 @pytest.mark.parametrize(
@@ -88,26 +88,6 @@ def test_the_cpu_has_a_name(monkeypatch, cpuinfo, name):
     monkeypatch.setattr(environment.Path, "read_text", read_text)
     monkeypatch.setattr(environment.platform, "processor", lambda: "maker's")
     assert environment.cpu() == name
-
-
-def test_progress_tells_runs_done_and_diverged_and_the_time_left(capsys, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    shown = progress.Progress(total=100, runs=4)
-    shown.skip(20)  # done by an earlier session
-    shown.runs_ended(1, 1)
-    shown.advance(10, "compiled")  # the time of the compilation does not count
-    now[0] += 30
-    shown.advance(10, "loss 1", always=True)
-    shown.skip(20)  # all runs have diverged
-    shown.runs_ended(2, 1)
-    now[0] += 30
-    shown.advance(10, "loss 2", always=True)
-    shown.close()
-    assert capsys.readouterr().out.splitlines() == [
-        "40/100 steps, ETA 180 s, 1/4 runs done, 1 diverged; loss 1",
-        "70/100 steps, ETA 90 s, 3/4 runs done, 2 diverged; loss 2",
-    ]
 
 
 def test_a_board_is_closed_with_its_run(tmp_path):
