@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -66,6 +67,27 @@ def test_the_environment_says_what_numbers_depend_on():
     found = environment.environment()
     assert found["packages"].keys() >= {"jax", "flax", "optax"} and found["devices"]
     json.dumps(found)
+    assert found["cores"] >= 1 and re.fullmatch(r"20\d\d-\d\d-\d\d", found["date"])
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, name",
+    [
+        ("processor\t: 0\nmodel name\t: AMD EPYC 7B13\nmodel name\t: another\n", "AMD EPYC 7B13"),
+        ("model name\t: Intel(R) Xeon(R) CPU @ 2.20GHz\n", "Intel Xeon @ 2.20GHz"),
+        ("processor\t: 0\n", "maker's"),
+        (None, "maker's"),
+    ],
+)
+def test_the_cpu_has_a_name(monkeypatch, cpuinfo, name):
+    def read_text(path, **kwargs):
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setattr(environment.Path, "read_text", read_text)
+    monkeypatch.setattr(environment.platform, "processor", lambda: "maker's")
+    assert environment.cpu() == name
 
 
 def test_progress_tells_runs_done_and_diverged_and_the_time_left(capsys, monkeypatch):
