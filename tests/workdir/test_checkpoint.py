@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from warmup_jax.workdir import checkpoint
 from warmup_jax.workdir.checkpoint import KEEP, Checkpoints
 
 
@@ -162,3 +163,11 @@ except OSError as error:
     assert "OSError: cannot save" in answer.stdout and str(tmp_path) in answer.stdout, answer.stderr
     restored, _ = restore(tmp_path / "saved", {"a": np.ones(10)}, say=lambda line: None)
     np.testing.assert_array_equal(restored["a"], 1)
+
+
+def test_the_reason_of_an_error_keeps_its_cause():
+    text = f"RESOURCE_EXHAUSTED: cannot write {'x' * 300}: No space left on device [source locations='a.cc:1']\nmore"
+    assert checkpoint._reason(OSError("short")) == "short"
+    reason = checkpoint._reason(OSError(text))
+    assert reason.startswith("RESOURCE_EXHAUSTED: cannot") and reason.endswith(": No space left on device")
+    assert len(reason) <= 200

@@ -222,8 +222,9 @@ def take_lanes(arrays: dict[str, np.ndarray], lanes: Sequence[int]) -> dict[str,
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of an error's text, cut off; Orbax's texts may run over pages."""
-    return str(error).strip().split("\n")[0][:200]
+    """Returns the first line of an error's text, shortened; Orbax's texts may run over pages."""
+    line = str(error).strip().partition("\n")[0].partition(" [source locations")[0]
+    return line if len(line) <= 200 else f"{line[:90]} ... {line[-105:]}"  # the cause of an error of the disk is last
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
