@@ -185,11 +185,15 @@ def parse(kind: type, text: str) -> Any:
         if isinstance(value, str) and set(value) & set("()[]{}, "):
             raise ValueError(text)
         return value if isinstance(value, tuple) else (value,)
-    if kind is ConfigDict and isinstance(value, dict):
+    if kind is ConfigDict and isinstance(value, dict) and _has_text_keys(value):
         return ConfigDict(value)
     if kind in (bool, ConfigDict):
         raise ValueError(text)
     return value
+
+
+def _has_text_keys(value: Any) -> bool:
+    return not isinstance(value, dict) or all(isinstance(key, str) and _has_text_keys(value[key]) for key in value)
 
 
 def lines(config: ConfigDict) -> Iterator[str]:

@@ -1,8 +1,13 @@
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from commands import ROOT
 
 from warmup_jax import data
 
@@ -132,3 +137,46 @@ def test_labels_are_counted_without_padding(monkeypatch):
     counts, targets = data.label_counts(words), words.train.arrays["target"]
     assert counts[data.PAD] == 0 and counts.sum() == (targets != data.PAD).sum()
     np.testing.assert_array_equal(counts[1:], np.bincount(targets.ravel(), minlength=len(counts))[1:])
+
+
+WATCHED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+mortal = []
+
+
+def watch():
+    while True:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                lines = (folder / "status").read_text().splitlines()
+                program = (folder / "cmdline").read_text()
+            except OSError:
+                continue
+            found = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+            if int(found["PPid"]) == os.getpid() and "spawn_main" in program:
+                safe = int(found["SigBlk"], 16) | int(found["SigIgn"], 16)
+                mortal.append(not all(safe >> (number - 1) & 1 for number in (1, 2, 15)))
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    from warmup_jax import data
+
+    dataset = data.load(name="digits", residency="stream", workers=2)
+    threading.Thread(target=watch, daemon=True).start()
+    assert len(list(data.train_batches(dataset, seed=0, batch_size=8, start=0, stop=5))) == 5
+    print(len(mortal) > 10, any(mortal))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the signals of processes in /proc")
+def test_no_signal_ends_a_worker_that_starts(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(WATCHED)
+    found = subprocess.run(
+        [sys.executable, program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert found.stdout == "True False\n", found.stderr

@@ -37,13 +37,14 @@ def test_the_arguments_of_a_chosen_component_are_the_given_ones_alone():
 def test_an_arm_changes_axes_and_drops_them():
     runs = sweep.expand(
         config(
-            fast={"sweep": {"peak_lr": (1.0,), "seeds": None}},
+            fast={"sweep": {"peak_lr": (1.0,)}},
             untuned={"warmup": "untuned_linear", "warmup_args": {"beta2": 0.9}, "sweep": {"warmup_steps": None}},
         )
     )
-    assert runs[:2] == [{"arm": "fast", "peak_lr": 1.0, "warmup_steps": steps} for steps in (0, 4)]
-    assert runs[2:] == [{"arm": "untuned", "peak_lr": r, "seed": s} for r in (0.1, 0.2) for s in (0, 1)]
-    assert sweep.label(runs[2]) == "arm=untuned, peak_lr=0.1, seed=0"
+    fast = [{"arm": "fast", "peak_lr": 1.0, "warmup_steps": steps, "seed": s} for steps in (0, 4) for s in (0, 1)]
+    assert runs[:4] == fast
+    assert runs[4:] == [{"arm": "untuned", "peak_lr": r, "seed": s} for r in (0.1, 0.2) for s in (0, 1)]
+    assert sweep.label(runs[4]) == "arm=untuned, peak_lr=0.1, seed=0"
 
 
 def test_each_arm_is_a_program_of_its_own():
@@ -75,9 +76,17 @@ def test_the_runs_of_an_arm_are_those_of_its_config_alone(tmp_path):
         ({}, "sweep.arms={}; allowed: a dict"),
         ({"a": 1}, "sweep.arms.a=1; allowed: a dict of changes"),
         ({"a": {"peak_rl": 0.1}}, "unknown config key in sweep.arms.a 'peak_rl'; did you mean 'peak_lr'"),
-        ({"a": {"seed": 3}}, "sweep.arms.a.seed: the arms of a sweep share seed, dataset, runs_at_once"),
-        ({"a": {"sweep": {"arms": {}}}}, "an arm has no arms of its own"),
-        ({"a": {"model": {"name": "resnet"}}}, "models of one kind with 'fcn'"),
+        ({"a": {"seed": 3}}, "sweep.arms.a.seed: the arms of a sweep share seed, dataset, runs_at_once, init_from"),
+        ({"a": {"init_from": "runs/one"}}, "sweep.arms.a.init_from: the arms of a sweep share"),
+        ({"a": {"sweep": {"seeds": 3}}}, "sweep.arms.a.sweep.seeds: the arms of a sweep share seeds, share_order"),
+        ({"": {}, "b": {}}, "sweep.arms has the name ''; allowed: texts of at least one letter"),
+        ({1: {}}, "sweep.arms has the name 1"),
+        (
+            {"a": {"model": {"name": "resnett"}}},
+            "sweep.arms.a.model.name='resnett'; allowed, of the kind of 'fcn': 'fcn'",
+        ),
+        ({"a": {"sweep": {"arms": {}}}}, "sweep.arms.a.sweep.arms: the arms of a sweep share"),
+        ({"a": {"model": {"name": "resnet"}}}, "of the kind of 'fcn': 'fcn'"),
         ({"a": {}, "b": {"peak_lr": -1.0, "sweep": {"peak_lr": None}}}, "in sweep.arms.b: peak_lr"),
         ({"a": {"optimizer": "adam"}}, "in sweep.arms.a: .*beta1"),
         ({"a": {"model": 3}}, "sweep.arms.a.model=3; allowed: a dict"),

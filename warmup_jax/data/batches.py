@@ -1,13 +1,16 @@
 """Iterators over batches, and the gather that replaces example indices by examples on the device."""
 
 import atexit
+import contextlib
 import functools
+import itertools
 import math
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,8 @@ from warmup_jax.data.sampling import CROP, batch_index, bit_generator, check_sam
 
 # Batches that are read ahead of the training loop: enough to hide one slow read.
 PREFETCH = 4
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Rows whose labels are counted at once.
 COUNTED_ROWS = 4096
@@ -153,9 +158,27 @@ def _read_ahead(make: Callable[[int], Batch], start: int, stop: int, workers: in
         steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_begin_worker)
     iterator = iter(steps)
     try:
+        if workers:
+            with _signals_blocked():
+                first = list(itertools.islice(iterator, workers))  # the batch of each worker, which starts for it
+            yield from first
         yield from iterator
     finally:
         iterator.close()
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Blocks the signals that end a program in this thread, and so in the threads and workers that it starts meanwhile.
+
+    A worker that gets one before `_begin_worker` would die, and take the run with it.
+    """
+    resource_tracker.ensure_running()  # the thread that starts it unblocks them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(number: int, count: int) -> None:
@@ -164,7 +187,7 @@ def _begin_worker(number: int, count: int) -> None:
     A signal to the whole group of processes, such as Ctrl-C, is the parent's, which needs batches until it has saved.
     """
     del number, count
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in ENDING:
         signal.signal(name, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:  # after a SIGKILL of the parent Grain's workers would stay

@@ -15,7 +15,8 @@ ARGUMENTS = {
     "transforms": "transforms_args",
 }
 # Keys of the whole job, which its arms share.
-SHARED = ("seed", "dataset", "runs_at_once")
+SHARED = ("seed", "dataset", "runs_at_once", "init_from")
+SHARED_AXES = ("seeds", "share_order")  # of `sweep`
 
 
 def configs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -47,6 +48,9 @@ def configs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return {"": dict(config, sweep=axes)}
     if not isinstance(arms, Mapping) or not arms:
         raise ValueError(f"sweep.arms={arms!r}; allowed: a dict from the names of arms to their changes, or None")
+    for name in arms:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"sweep.arms has the name {name!r}; allowed: texts of at least one letter")
     return {name: _apply({**config, "sweep": axes}, name, changes) for name, changes in arms.items()}
 
 
@@ -60,8 +64,9 @@ def _apply(config: Mapping[str, Any], arm: str, changes: Any) -> dict[str, Any]:
             raise registry.unknown(f"config key in sweep.arms.{arm}", key, config)
         if isinstance(config[key], Mapping) and not isinstance(changes[key], Mapping):
             raise ValueError(f"sweep.arms.{arm}.{key}={changes[key]!r}; allowed: a dict")
-    if "arms" in changes.get("sweep", {}):
-        raise ValueError(f"sweep.arms.{arm}.sweep.arms: an arm has no arms of its own")
+    for key in ("arms", *SHARED_AXES):
+        if key in changes.get("sweep", {}):
+            raise ValueError(f"sweep.arms.{arm}.sweep.{key}: the arms of a sweep share {', '.join(SHARED_AXES)}")
     chosen = {ARGUMENTS[key] for key in changes if key in ARGUMENTS}
     chosen |= {key for key in ("model", "decoding") if "name" in changes.get(key, {})}
     applied = {**config}
@@ -69,12 +74,18 @@ def _apply(config: Mapping[str, Any], arm: str, changes: Any) -> dict[str, Any]:
         applied[key] = _merged(config[key], value) if isinstance(value, Mapping) and key not in chosen else value
     for key in chosen - changes.keys():
         applied[key] = {}
-    if "model" in changes and defaults.kind_of(applied["model"]) != defaults.kind_of(config["model"]):
-        raise ValueError(
-            f"sweep.arms.{arm}.model.name={applied['model']['name']!r}; allowed: models of one kind with "
-            f"{config['model']['name']!r}"
-        )
+    _check_kind(arm, applied["model"], config["model"])
     return applied
+
+
+def _check_kind(arm: str, model: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Raises a ValueError for a model of another kind than that of the config: memory and devices are set for one."""
+    allowed = [name for name, kind in defaults.KINDS.items() if kind == defaults.kind_of(base)]
+    if model.get("name") not in allowed:
+        raise ValueError(
+            f"sweep.arms.{arm}.model.name={model.get('name')!r}; allowed, of the kind of {base['name']!r}: "
+            f"{', '.join(map(repr, allowed))}"
+        )
 
 
 def _merged(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

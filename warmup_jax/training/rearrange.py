@@ -71,7 +71,7 @@ def rearrange(job: Job, workdir: Path, longer: Longer | None) -> Job:
     try:
         for group in job.groups:
             if group.runs[0] in sources:
-                own = {name: _kept(job.config, lines[name], group.runs, steps, longer) for name in logs.FILES}
+                own = {name: _kept(group.plan.config, lines[name], group.runs, steps, longer) for name in logs.FILES}
                 kept += sum(map(len, own.values()))
                 _write_start(new / stored.STARTS, job, group, [sources[run] for run in group.runs], held, own)
         write_json(new / stored.STARTS / SECONDS, held.seconds())
@@ -90,14 +90,15 @@ def rearrange(job: Job, workdir: Path, longer: Longer | None) -> Job:
 
 def _commit(workdir: Path, longer: Longer | None, whole: bool) -> None:
     """Puts what was written into place; keeps a shorter run if it has ended or not all of its lines go on."""
-    ended = ["summary.json", "sweep.csv", *(path.name for path in workdir.glob("*.png"))]
+    pictures = [path.name for kind in ("png", "svg") for path in workdir.glob(f"*.{kind}")]
+    ended = ["summary.json", "sweep.csv", *pictures]
     if longer is None or (whole and not (workdir / "summary.json").exists()):
         swap.commit(workdir)
         return
     aside = f"shorter_{max(longer.ends.values())}"
     while (workdir / aside).exists():
         aside += "-2"
-    files = [*logs.FILES, lock.FILE, "environment.json", stored.WEIGHTS, *ended]
+    files = [*logs.FILES, lock.FILE, "environment.json", "runs.json", stored.WEIGHTS, *ended]
     swap.commit(workdir, aside, copied=files, removed=ended)
     print(f"the run so far is kept in {workdir / aside}")
 
@@ -243,6 +244,7 @@ def _write_start(
 def _refusal(workdir: Path, run: int, longer: Longer, held: Held) -> str:
     return (
         f"{longer.lengths}, and the learning rates of run {run} differ from update {longer.limits[run] + 1} on, before "
-        f"its checkpoints ({', '.join(map(str, held.steps(run)))}); allowed: schedules that go on, as constant, "
-        f"inverse_sqrt and wsd, or its weights in another --workdir: --config.init_from={workdir}:{run}"
+        f"its checkpoints ({', '.join(map(str, held.steps(run)))}); allowed: schedules that go on, as constant and "
+        "inverse_sqrt, or wsd with a checkpoint before the decay (with a smaller chunk_steps if one chunk holds both); "
+        f"or its weights in another --workdir: --config.init_from={workdir}:{run}"
     )

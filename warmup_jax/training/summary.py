@@ -55,8 +55,13 @@ def summarise_run(run: int, changes: dict[str, Any], lines: list[dict]) -> dict[
 
 
 def uninformed_loss(job: Job) -> float | None:
-    """Returns the training loss of the best prediction that ignores the input, None for data that stream."""
-    if job.dataset.train.arrays is None:
+    """Returns the training loss of the best prediction that ignores the input.
+
+    None for data that stream, and for runs that do not share one loss and label smoothing.
+    """
+    losses = {(run["loss"], run["label_smoothing"]) for plan in job.plans for run in plan.run_configs}
+    if job.dataset.train.arrays is None or len(losses) > 1:
         return None
+    ((loss, label_smoothing),) = losses
     counts = data.label_counts(job.dataset)
-    return LOSSES[job.config["loss"]].uninformed(counts / counts.sum(), job.config["label_smoothing"])
+    return LOSSES[loss].uninformed(counts / counts.sum(), label_smoothing)

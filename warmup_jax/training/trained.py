@@ -58,8 +58,10 @@ def load(workdir: str | os.PathLike, run: int = 0, step: int | None = None, data
     folder = _existing("workdir", workdir)
     whole = config_files.load(str(folder / FILE)).to_dict()
     changes = sweep.expand(whole)
-    if not 0 <= run < len(changes):
+    if type(run) is not int or not 0 <= run < len(changes):
         raise ValueError(f"run={run}; allowed: integers from 0 to {len(changes) - 1}, the runs in {folder}")
+    if step is not None and type(step) is not int:
+        raise ValueError(f"step={step!r}; allowed: integers, or None for the newest")
     config = sweep.assign(whole, changes[run]) | {"sweep": {}}
     if data_dir is not None:
         config["dataset"]["data_dir"] = data_dir
@@ -103,7 +105,8 @@ def start_weights(job: Job, workdir: Path) -> tuple[Any, Any] | None:
             source = _existing("init_from", parts["workdir"])
             state = stored.read_run(source, int(parts["run"] or 0), int(parts["step"]) if parts["step"] else None)
         except ValueError as error:
-            raise ValueError(f"init_from={named!r}: {error}") from None
+            told = str(error).startswith("init_from=")
+            raise ValueError(str(error) if told else f"init_from={named!r}: {error}") from None
     if state.vocabulary != job.vocabulary:
         raise ValueError(f"init_from={named!r} was trained with another vocabulary than that of the data here")
     for plan in job.plans:

@@ -152,7 +152,7 @@ def train_command(own: store.OwnSet, name: str, data_dir: str | os.PathLike | No
 
 def _check_name(name: str) -> tuple[str, str | None]:
     plain, version = paths.parse_name(name)
-    if not re.fullmatch(r"[A-Za-z]\w*", plain, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z]\w*", plain, re.ASCII) or plain == "None":  # which unsets a key of a config
         raise ValueError(f"name={name!r}; allowed for files of your own: letters, digits and _, as in my_pets")
     if plain in DATASETS:
         raise ValueError(f"name={name!r} is that of a known set; allowed for files of your own: any other name")
