@@ -170,6 +170,7 @@ CLAIMS = (
         "Linear warmup is eta_init + (eta_target - eta_init) t / T with t from 1: T = 1 is the constant schedule, "
         "and no update has a rate of 0.",
         "holds",
+        seen=True,
         measure=linear,
         criteria=(
             close("rates of updates 1, 5, 10 and 11", "corners", [0.118, 0.51, 1.0, 1.0], absolute=1e-6),
@@ -184,6 +185,7 @@ CLAIMS = (
         "Vaswani et al. 2017, section 5.3",
         "Noam's schedule for d = 512 and W = 4000 peaks at update W, with a rate of 6.99e-4.",
         "holds",
+        seen=True,
         measure=noam,
         criteria=(
             close("height of the peak", "peak", 6.99e-4, absolute=5e-7),
@@ -197,6 +199,7 @@ CLAIMS = (
         "A quarter of the warmup doubles the peak of Noam's schedule, so that less warmup there means two things at "
         "once; inverse_sqrt keeps its peak.",
         "holds",
+        seen=True,
         measure=shorter_noam,
         criteria=(
             close("ratio of the peaks of Noam's schedule", "ratio", 2.0, relative=1e-6),
@@ -232,6 +235,7 @@ CLAIMS = (
         "Momentum SGD with the rate folded into the velocity needs the correction eta_{t+1} / eta_t: with it the "
         "weights are those of the usual form, without it they differ by more than 1 % over a ramp of 5 updates.",
         "holds",
+        seen=True,
         measure=folded_momentum,
         criteria=(
             Criterion("relative difference with the correction", "R", "with_correction", parameters={"high": 1e-6}),
@@ -244,6 +248,7 @@ CLAIMS = (
         "Goyal et al. 2017, section 5.1",
         "The linear scaling rule is 0.1 kn / 256: 3.2 for a batch of 8,192.",
         "holds",
+        seen=True,
         measure=linear_scaling,
         criteria=(close("peaks for batches of 256, 1,024 and 8,192", "peaks", [0.1, 0.4, 3.2], relative=1e-6),),
     ),
@@ -253,6 +258,7 @@ CLAIMS = (
         "Haegele et al. 2024",
         "The 1 - sqrt cooldown lies below the linear one everywhere inside the cooldown, and meets it at both ends.",
         "holds",
+        seen=True,
         measure=cooldowns,
         criteria=(
             Criterion("largest difference inside", "R", "largest_difference_inside", parameters={"high": -1e-6}),
@@ -265,6 +271,7 @@ CLAIMS = (
         "Wang et al. 2022 (DeepNet)",
         "DeepNorm for one stack of N layers has alpha = (2N)^(1/4) and beta = (8N)^(-1/4).",
         "holds",
+        seen=True,
         measure=deepnorm_constants,
         criteria=(
             close("alpha for 6, 12, 100 layers", "alphas", [12**0.25, 24**0.25, 200**0.25], relative=1e-6),
@@ -279,6 +286,7 @@ CLAIMS = (
         "only scales them down, by 0.335 for 16 layers, is no identity. (Fixup has no model here yet and is not "
         "tried.)",
         "holds",
+        seen=True,
         measure=begin_as_identity,
         criteria=(
             Criterion("largest change of ReZero's logits by 3 more layers", "R", "rezero", parameters={"high": 1e-5}),

@@ -169,6 +169,7 @@ CLAIMS = (
         "The note's warmup, a small rate first and then the preset rate, is the step of He et al. and not the linear "
         "ramp that later work means; the library gives both, and Noam, cosine and WSD, at their corners.",
         "holds",
+        seen=True,
         measure=recipes,
         criteria=(
             _corners(
