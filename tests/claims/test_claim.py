@@ -88,6 +88,33 @@ def test_the_fingerprint_covers_what_the_measure_uses(monkeypatch):
     assert claim.fingerprint(CLAIMS["K-4"]) != before
 
 
+def test_docstrings_and_comments_may_change():
+    class Plain:
+        x: int
+
+        def f(self):
+            return "#" + f"{self.x} # no comment"
+
+    def texts(value):
+        return claim._code(value).replace("Said", "Plain")
+
+    class Said:
+        """A docstring."""
+
+        x: int  # a comment
+
+        def f(self):
+            """Another,
+
+            of more lines.
+            """
+            # a comment
+
+            return "#" + f"{self.x} # no comment"
+
+    assert texts(Plain) == texts(Said) and '"#" +' in texts(Plain) and "# no comment" in texts(Plain)
+
+
 def test_fingerprints_hold_no_address():
     assert "0x" not in json.dumps([claim.content(each)["measure"] for each in CLAIMS.values()])
 

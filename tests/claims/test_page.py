@@ -1,5 +1,8 @@
 """The page shows verdicts, predictions and what contradicts them, and is the one in git."""
 
+import subprocess
+
+import pytest
 from commands import ROOT
 
 from warmup_jax.claims import claim, ledger, page, verdicts
@@ -84,6 +87,7 @@ def test_the_ledger_in_git_is_judged_alike(capsys):
 
 
 def test_the_files_in_git_pass_the_audit(capsys):
-    if not (ROOT / ".git").exists():
-        return
+    shallow = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True)
+    if shallow.stdout.strip() != "false":
+        pytest.skip("there is no whole history")
     assert main(["audit"]) == 0, capsys.readouterr().err

@@ -1,8 +1,12 @@
 """A claim as data: what it says, how it is tried, by what it is judged, and its fingerprint."""
 
+import ast
 import hashlib
 import inspect
+import io
 import json
+import textwrap
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -140,8 +144,8 @@ def check(claim: Claim) -> None:
 def fingerprint(claim: Claim) -> str:
     """Returns the SHA-256 of everything that a verdict depends on, shortened to 16 hexadecimal digits.
 
-    That is statement, prediction, studies, seeds, criteria and the versions of their rules, and the source text of the
-    measure with all functions and constants of `MEASURING` that it uses.
+    That is statement, prediction, studies, seeds, criteria and the versions of their rules, and the code of the measure
+    with all functions and constants of `MEASURING` that it uses. Docstrings and comments may change.
     """
     return hashlib.sha256(canonical(content(claim)).encode()).hexdigest()[:16]
 
@@ -174,7 +178,7 @@ def canonical(content: Any) -> str:
 
 
 def sources(function: Callable[..., Any]) -> dict[str, str]:
-    """Returns the source texts of a function and of all that it uses in `MEASURING`, constants as their values."""
+    """Returns the code of a function and of all that it uses in `MEASURING`, constants as their values."""
     found: dict[str, str] = {}
     waiting: list[tuple[str, Any]] = [(function.__qualname__, function)]
     while waiting:
@@ -185,10 +189,25 @@ def sources(function: Callable[..., Any]) -> dict[str, str]:
             key = f"{value.__module__}.{value.__qualname__}"
             if key in found:
                 continue
-            found[key] = inspect.getsource(value)
+            found[key] = _code(value)
             if isinstance(value, FunctionType):
                 waiting += _used(value)
     return found
+
+
+def _code(value: FunctionType | type) -> str:
+    """Returns the source text of a function or class without docstrings, comments and empty lines."""
+    source = textwrap.dedent(inspect.getsource(value))
+    lines, said = source.splitlines(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False) is not None:
+            said.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    kept = (line.rstrip() for number, line in enumerate(lines, 1) if number not in said)
+    return "\n".join(filter(None, kept))
 
 
 def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:

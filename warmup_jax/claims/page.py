@@ -14,11 +14,12 @@ This page is generated from [ledger.jsonl](ledger.jsonl) by `python -m warmup_ja
 `python -m warmup_jax.claims audit` compares the two with the history in git. Seeds begin with {first}: smaller ones
 were seen while predictions were made.
 
-A claim **holds** or is **refuted** only where the data exclude the opposite at {alpha:.0%}, else it is **undecided**;
+A claim **holds** or is **refuted** only where the data exclude the opposite at {alpha}, else it is **undecided**;
 it is **invalid** where the rig cannot show the effect. Figures are means over seeds with one-sided bounds (medians
 where a run diverged). A prediction with * was written after a prototype had shown the outcome.
 """
 NONE = "none"
+TOLERANCES = {"absolute": "", "relative": " of it"}  # of rule E
 
 
 def page(catalog: Mapping[str, Claim], entries: Sequence[Line]) -> str:
@@ -29,7 +30,10 @@ def page(catalog: Mapping[str, Claim], entries: Sequence[Line]) -> str:
       entries: of the ledger, in its order.
     """
     newest = ledger.newest(list(entries))
-    parts = [HEADER.format(first=claims.FIRST_SEED, alpha=rules.ALPHA), _summary(catalog, entries, newest)]
+    parts = [
+        HEADER.format(first=claims.FIRST_SEED, alpha=f"{100 * rules.ALPHA:g} %"),
+        _summary(catalog, entries, newest),
+    ]
     for family, title in claims.FAMILIES.items():
         of_family = [claim for claim in catalog.values() if claim.family == family]
         if of_family:
@@ -182,7 +186,9 @@ def _bar(line: Line) -> str:
             return "in most seeds"
         case "E":
             expected = parameters["expected"]
-            return ", ".join(map(_number, expected if isinstance(expected, (list, tuple)) else [expected]))
+            tolerances = [f"{_number(parameters[key])}{unit}" for key, unit in TOLERANCES.items() if key in parameters]
+            said = ", ".join(map(_number, expected if isinstance(expected, (list, tuple)) else [expected]))
+            return f"{said} ±{' or '.join(tolerances)}" if tolerances else f"{said}, exactly"
         case _:
             low, high = (_number(parameters[end]) if end in parameters else None for end in ("low", "high"))
             return f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}"
