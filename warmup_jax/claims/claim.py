@@ -198,7 +198,8 @@ def sources(function: Callable[..., Any]) -> dict[str, str]:
 def _code(value: FunctionType | type) -> str:
     """Returns the source text of a function or class without docstrings, comments and empty lines."""
     source = textwrap.dedent(inspect.getsource(value))
-    lines, said = source.splitlines(), set()
+    lines = source.splitlines()
+    said: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node, clean=False) is not None:
             said.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
