@@ -6,7 +6,7 @@ import pytest
 
 from warmup_jax.claims import catalog, claim, measures, rules
 from warmup_jax.claims.catalog import CLAIMS
-from warmup_jax.claims.families import curvature
+from warmup_jax.claims.families import curvature, sharpness
 from warmup_jax.report import phase_analysis
 
 IDS = (
@@ -75,14 +75,14 @@ def test_the_fingerprint_is_of_what_a_verdict_depends_on(monkeypatch):
 
 
 def test_the_fingerprint_covers_what_the_measure_uses(monkeypatch):
-    found = claim.sources(curvature.crossings)
-    assert {f"{curvature.__name__}.{name}" for name in ("crossings", "crossing", "TAIL", "RECOVERY")} <= found.keys()
+    found = claim.sources(sharpness.crossings)
+    assert {f"{sharpness.__name__}.{name}" for name in ("crossings", "crossing", "TAIL", "RECOVERY")} <= found.keys()
     assert {f"{measures.__name__}.{name}" for name in ("runs", "over")} <= found.keys()
     assert f"{phase_analysis.__name__}.judge" in found, "whether a run trained"
     before = claim.fingerprint(CLAIMS["K-4"])
-    monkeypatch.setattr(curvature, "TAIL", 21)
+    monkeypatch.setattr(sharpness, "TAIL", 21)
     assert claim.fingerprint(CLAIMS["K-4"]) != before
-    monkeypatch.setattr(curvature, "TAIL", 20)
+    monkeypatch.setattr(sharpness, "TAIL", 20)
     assert claim.fingerprint(CLAIMS["K-4"]) == before
     monkeypatch.setattr(phase_analysis, "LEARNED", 0.8)
     assert claim.fingerprint(CLAIMS["K-4"]) != before
@@ -122,4 +122,4 @@ def test_fingerprints_hold_no_address():
 def test_seeds_are_new_ones():
     assert claim.seeds(CLAIMS["T-1"], "cpu") == [10, 11, 12, 13, 14]
     assert claim.seeds(CLAIMS["I-1"], "cpu") == [] and claim.scales(CLAIMS["I-1"]) == ("cpu",)
-    assert claim.scales(CLAIMS["T-1"]) == ("cpu", "gpu") and claim.scales(CLAIMS["T-3"]) == ()
+    assert claim.scales(CLAIMS["T-1"]) == ("cpu", "gpu") and claim.scales(CLAIMS["T-5"]) == ()

@@ -23,7 +23,7 @@ def test_list_json_has_an_object_a_line(command, capsys):
     assert list(found) == list(CLAIMS)
     assert {"id", "family", "predicted", "verdict", "scale", "seeds", "fingerprint"} <= found["T-1"].keys()
     assert found["T-1"]["seeds"] == [10, 11, 12, 13, 14] and found["T-1"]["verdict"] == "none"
-    assert found["I-13"]["verdict"] == "holds" and not found["T-3"]["ready"] and found["T-3"]["needs"]
+    assert found["I-13"]["verdict"] == "holds" and not found["T-5"]["ready"] and found["T-5"]["needs"]
     assert command("list") == 0
     assert "I-13  holds    holds      DeepNorm" in capsys.readouterr().out
 
@@ -50,13 +50,13 @@ def test_freezing_twice_is_freezing_once(command, tmp_path, capsys):
 
 def test_a_pattern_freezes_what_can_be_tried(command, tmp_path):
     assert command("freeze", "T-*", "--why=x") == 0
-    assert [line["claim"] for line in ledger.read(tmp_path / ledger.REGISTRY)] == ["T-1", "T-2", "T-6", "T-7"]
+    assert [line["claim"] for line in ledger.read(tmp_path / ledger.REGISTRY)] == ["T-1", "T-2", "T-3", "T-6", "T-7"]
 
 
 @pytest.mark.parametrize(
     "arguments, error",
     [
-        (["run", "T-3"], "T-3 cannot be tried yet; it needs"),
+        (["run", "T-5"], "T-5 cannot be tried yet; it needs"),
         (["run", "X-1"], "unknown claim 'X-1'"),
         (["run", "K-1", "--scale=gpu"], "K-1: no study at gpu scale"),
         (["show", "I-99"], "unknown claim 'I-99'"),

@@ -12,10 +12,22 @@ from warmup_jax.claims.families import (
     images,
     note,
     schedules,
+    sharpness,
     transformers,
 )
 
-MODULES = (note, identities, identities_of_adam, images, transformers, adam, architectures, curvature, schedules)
+MODULES = (
+    note,
+    identities,
+    identities_of_adam,
+    images,
+    transformers,
+    adam,
+    architectures,
+    curvature,
+    sharpness,
+    schedules,
+)
 
 
 def _place(claim: Claim) -> tuple[int, int, str]:

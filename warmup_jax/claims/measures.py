@@ -8,7 +8,7 @@ probe at step t is of the weights after update t, and `diag/stability_ratio` pai
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike
 
 from warmup_jax.report import phase_analysis
 from warmup_jax.report.run_record import Record
+
+LEARNED = 0.8  # of the first train loss: every run that trains comes below it
+SMOOTHED = 10  # updates over which train losses are averaged
 
 
 class Run(NamedTuple):
@@ -121,6 +124,11 @@ def largest_rates(record: Record) -> dict[str, dict[int, list[float]]]:
     return found
 
 
+def gain_of_warmup(of_length: Mapping[int, list[float]]) -> np.ndarray:
+    """Returns log2 of the largest rate with the longest warmup less that without, by seed."""
+    return np.array(of_length[max(of_length)]) - np.array(of_length[min(of_length)])
+
+
 def differences(these: ArrayLike, others: ArrayLike) -> list[float]:
     """Returns the differences by seed; nan where both are infinite."""
     with np.errstate(invalid="ignore"):
@@ -131,3 +139,11 @@ def log(values: ArrayLike, base: float = math.e) -> np.ndarray:
     """Returns logarithms: -inf of 0, nan below."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(np.asarray(values, float)) / math.log(base)
+
+
+def steps_to_learn(run: Run) -> float:
+    """Returns the updates until the smoothed train loss is below a share of the first one, inf if it never is."""
+    losses = over(run, "train/loss", 1, 10**9)
+    smoothed = np.convolve(losses, np.full(SMOOTHED, 1 / SMOOTHED), "valid")
+    below = np.flatnonzero(smoothed < LEARNED * losses[0])
+    return float(below[0] + SMOOTHED) if below.size else math.inf

@@ -122,14 +122,34 @@ def slopes(of_mup):
     return series
 
 
-def rezero(sooner):
+def learning(paces):
+    """Losses that fall with a time constant for each placement of the normalisation."""
+
     def series(changes):
-        if changes["peak_lr"] != 6e-3:
+        if changes["peak_lr"] != 6e-3 or changes["norm"] not in paces:
             return ends(GOOD)  # not looked at
-        pace = 20 if (changes["norm"] == "rezero") == sooner else 60
-        lines = every_step(GOOD + 1.2 * np.exp(-np.arange(400) / (pace * (1 + jitter(changes)))))
+        lines = every_step(GOOD + 1.2 * np.exp(-np.arange(400) / (paces[changes["norm"]] * (1 + jitter(changes)))))
         lines[400] |= {"eval/loss": GOOD}
         return lines
+
+    return series
+
+
+def by_rate_and_length(of_rate, of_length):
+    """Final losses that differ by rates and lengths; runs up to 1/8 train."""
+
+    def series(changes):
+        loss = 1 + of_rate * np.log2(changes["peak_lr"]) + of_length * changes["warmup_steps"] / 64 + jitter(changes)
+        return ends(loss if changes["peak_lr"] <= 1 / 8 else float("nan"))
+
+    return series
+
+
+def preconditioned(fall):
+    def series(changes):
+        first = 1e5 * (1 + jitter(changes))
+        metric = "diag/preconditioned_sharpness"
+        return {1: {"train/loss": 1.0, metric: first}, 200: {"train/loss": 0.1, metric: first / fall}}
 
     return series
 
@@ -155,6 +175,7 @@ CASES = {
         losses(lambda c: 0.2 * (c["peak_lr"] == 3e-2 and c["warmup_steps"] == 0) + 2),
         losses(lambda c: 0.3 * (c["warmup_steps"] == 0) + 2),
     ),
+    "T-3": (learning({"post": 60, "pre": 20}), learning({"post": 20, "pre": 20})),
     "T-6": (losses(lambda c: 2.3 if c["warmup_steps"] == 0 else 2.0), losses(lambda c: 2.0)),
     "T-7": (
         where(lambda c: c["norm"] == "pre" or c["optimizer"] == "radam"),
@@ -170,11 +191,13 @@ CASES = {
         losses(lambda c: 2.0),
         where(lambda c: c["norm"] != "none" or c["warmup_steps"] > 0),
     ),
-    "A-4": (rezero(sooner=True), rezero(sooner=False)),
+    "A-4": (learning({"rezero": 20, "pre": 60}), learning({"rezero": 60, "pre": 20})),
     "K-1": (up_to(lambda c: 2.0**-5 * (1 + c["warmup_steps"])), up_to(lambda c: 2.0**-5)),
+    "K-2": (by_rate_and_length(-0.1, 0.01), by_rate_and_length(-0.01, 0.1)),
     "K-3": (sharpening(0.5, 1.2, gain=4), sharpening(1.5, 0.9, gain=1)),
     "K-4": (crossings(True), crossings(False)),
     "K-5": (thresholds(lambda c: 2.2 + 50 * c["depth"] / c["width"]), thresholds(lambda c: 1.0 + c["width"] / 256)),
+    "K-8": (preconditioned(fall=100), preconditioned(fall=5)),
     "K-12": (
         up_to(lambda c: 2.0 ** (-5 - 3 * (c["momentum"] > 0)) if c["warmup_steps"] == 0 else 0.5),
         up_to(lambda c: 2.0**-5 if c["warmup_steps"] == 0 else 0.5),

@@ -8,7 +8,7 @@ from claims_cases import CASES, every_step
 
 from warmup_jax.claims import ledger, measures, verdicts
 from warmup_jax.claims.catalog import CLAIMS
-from warmup_jax.claims.families import curvature
+from warmup_jax.claims.families import sharpness
 
 TRAINED = {id: claim for id, claim in CLAIMS.items() if claim.studies}
 
@@ -41,16 +41,16 @@ def test_events_of_a_crossing_have_their_updates():
     """After 5 updates the edge is crossed, update 8 is the first to raise the loss, which is back 4 updates later."""
     losses = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.9, 0.8, 0.5, 0.29, 0.2, 0.1] + [0.1 / t for t in range(2, 30)]
     ratios = {t: 1.2 if t == 5 else 0.8 for t in range(1, len(losses))}
-    sharpness = {t: 100.0 if t <= 7 else 30.0 for t in range(len(losses))}
+    curve = {t: 100.0 if t <= 7 else 30.0 for t in range(len(losses))}
     lines = {t + 1: {"train/loss": loss} for t, loss in enumerate(losses)}
-    for t, value in sharpness.items():
+    for t, value in curve.items():
         lines.setdefault(t, {}).update({"diag/sharpness": value, "diag/stability_ratio": ratios.get(t, 0.0)})
-    found = curvature.crossing(run_of(lines))
-    assert found == curvature.Crossing(5, 7, 0, pytest.approx(0.3), 4.0, pytest.approx(0.8))
+    found = sharpness.crossing(run_of(lines))
+    assert found == sharpness.Crossing(5, 7, 0, pytest.approx(0.3), 4.0, pytest.approx(0.8))
     early = {step: line | ({"train/loss": 0.95} if step == 3 else {}) for step, line in lines.items()}
-    assert curvature.crossing(run_of(early)).rises_before == 1
+    assert sharpness.crossing(run_of(early)).rises_before == 1
     calm = {step: line | {"diag/stability_ratio": 0.9} for step, line in lines.items()}
-    assert curvature.crossing(run_of(calm))[:2] == (None, None)
+    assert sharpness.crossing(run_of(calm))[:2] == (None, None)
 
 
 def test_sharpness_meets_the_loss_of_the_same_weights(tmp_path, write_study):
@@ -60,8 +60,8 @@ def test_sharpness_meets_the_loss_of_the_same_weights(tmp_path, write_study):
         losses = np.random.default_rng(changes["seed"]).random(257)
         return every_step(losses[:256], {t: {"diag/sharpness": 10 * losses[t]} for t in range(257)})
 
-    record = write_study(tmp_path / "fcn", curvature.SLOPES, series)
-    np.testing.assert_allclose(curvature.loss_and_sharpness({"fcn": record})["mup"], 1.0)
+    record = write_study(tmp_path / "fcn", sharpness.SLOPES, series)
+    np.testing.assert_allclose(sharpness.loss_and_sharpness({"fcn": record})["mup"], 1.0)
 
 
 def test_a_run_that_diverged_has_an_infinite_loss(tmp_path, write_study):
