@@ -33,6 +33,7 @@ def _write_study(folder, study, series, commit=None):
     folder.mkdir(parents=True)
     config = trial.config(study).to_dict()
     lines, runs = [], []
+    arms = list(config["sweep"].get("arms", [""]))
     for run, changes in enumerate(sweep.expand(config)):
         steps = series(changes)
         of_run = [{k: json_number(v) for k, v in metrics.items()} for _, metrics in sorted(steps.items())]
@@ -47,7 +48,7 @@ def _write_study(folder, study, series, commit=None):
                 "highest_rate": 1.0,
                 "best": {"step": 1, "eval/accuracy": 0.5},
                 "diverged_at": None,
-                "parameters": 10_000,
+                "parameters": 10_000 * (1 + arms.index(changes.get("arm", arms[0]))),
             }
         )
     (folder / "config.json").write_text(json.dumps(lock.as_json(config)))

@@ -50,7 +50,14 @@ def test_freezing_twice_is_freezing_once(command, tmp_path, capsys):
 
 def test_a_pattern_freezes_what_can_be_tried(command, tmp_path):
     assert command("freeze", "T-*", "--why=x") == 0
-    assert [line["claim"] for line in ledger.read(tmp_path / ledger.REGISTRY)] == ["T-1", "T-2", "T-3", "T-6", "T-7"]
+    assert [line["claim"] for line in ledger.read(tmp_path / ledger.REGISTRY)] == [
+        "T-1",
+        "T-2",
+        "T-3",
+        "T-6",
+        "T-7",
+        "T-8",
+    ]
 
 
 @pytest.mark.parametrize(

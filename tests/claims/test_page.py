@@ -45,7 +45,7 @@ def test_every_claim_has_a_row():
     text = page.page(CLAIMS, [])
     for id in CLAIMS:
         assert f"\n| {id} | " in text
-    assert "81 claims, 43 of them ready to run; 0 trials" in text and "## Evidence" not in text
+    assert "81 claims, 49 of them ready to run; 0 trials" in text and "## Evidence" not in text
 
 
 def test_a_verdict_stands_with_its_figures_and_its_command():

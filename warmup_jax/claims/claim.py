@@ -1,6 +1,7 @@
 """A claim as data: what it says, how it is tried, by what it is judged, and its fingerprint."""
 
 import ast
+import functools
 import hashlib
 import inspect
 import io
@@ -195,7 +196,8 @@ def sources(function: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def _code(value: FunctionType | type) -> str:
+@functools.cache  # claims share most of what their measures use
+def _code(value: Any) -> str:
     """Returns the source text of a function or class without docstrings, comments and empty lines."""
     source = textwrap.dedent(inspect.getsource(value))
     lines = source.splitlines()

@@ -122,6 +122,15 @@ def slopes(of_mup):
     return series
 
 
+def sensitivities(grows):
+    def series(changes):
+        width = int(changes["arm"].removeprefix("width"))
+        penalty = 10 * changes["peak_lr"] * width / 48 * ((changes["warmup_steps"] == 0) == grows)
+        return ends(GOOD, 2.5 + penalty + jitter(changes))
+
+    return series
+
+
 def learning(paces):
     """Losses that fall with a time constant for each placement of the normalisation."""
 
@@ -181,6 +190,7 @@ CASES = {
         where(lambda c: c["norm"] == "pre" or c["optimizer"] == "radam"),
         where(lambda c: c["norm"] == "pre"),
     ),
+    "T-8": (where(lambda c: c["warmup_steps"] >= 200 * c["scale"]), where(lambda c: True)),
     "R-1": (where(lambda c: c["warmup_steps"] > 0), where(lambda c: True)),
     "R-2": (first_steps(), first_steps(collapse=False)),
     "R-3": (where(lambda c: c["n"] > 0), where(lambda c: False)),
@@ -198,6 +208,11 @@ CASES = {
     "K-4": (crossings(True), crossings(False)),
     "K-5": (thresholds(lambda c: 2.2 + 50 * c["depth"] / c["width"]), thresholds(lambda c: 1.0 + c["width"] / 256)),
     "K-8": (preconditioned(fall=100), preconditioned(fall=5)),
+    "K-9": (
+        lambda c: ends(GOOD if c["peak_lr"] < 0.1 else BAD if c["peak_lr"] < 100 else float("nan")),
+        up_to(lambda c: 1e-2),
+    ),
+    "K-10": (where(lambda c: c["optimizer"] == "gi_adam"), where(lambda c: True)),
     "K-12": (
         up_to(lambda c: 2.0 ** (-5 - 3 * (c["momentum"] > 0)) if c["warmup_steps"] == 0 else 0.5),
         up_to(lambda c: 2.0**-5 if c["warmup_steps"] == 0 else 0.5),
@@ -207,6 +222,9 @@ CASES = {
         losses(lambda c: 2.0 + 5 * c["peak_lr"] * (c["warmup_steps"] == 0)),
         losses(lambda c: 2.0),
     ),
+    "U-5": (sensitivities(grows=True), sensitivities(grows=False)),
+    "U-6": (losses(lambda c: 2.0 - 0.01 * (c["arm"] == "sqrt")), losses(lambda c: 2.0 + 0.3 * (c["arm"] == "sqrt"))),
     "U-7": (where(lambda c: c["warmup_steps"] > 0), where(lambda c: True)),
+    "U-10": (where(lambda c: c["warmup_steps"] > 0), where(lambda c: True)),
     "U-8": (losses(lambda c: 2.0 + 0.2 * (c["warmup_steps"] == 0)), losses(lambda c: 2.0)),
 }

@@ -7,6 +7,7 @@ import numpy as np
 from warmup_jax.claims import measures, rigs
 from warmup_jax.claims.claim import Claim, Criterion, Numbers
 from warmup_jax.claims.families.adam import with_and_without
+from warmup_jax.claims.families.transformers import at_best_rate
 from warmup_jax.report.run_record import Record
 
 LION = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0, "clip_norm": None}
@@ -47,6 +48,47 @@ def best_losses(records: Mapping[str, Record]) -> Numbers:
 
         found[f"{arm}_without"], found[f"{arm}_with"] = best(False), best(True)
     return found
+
+
+def decays(records: Mapping[str, Record]) -> Numbers:
+    """Measures the test loss of each schedule at its best rate."""
+    runs = measures.runs(records["lm"])
+    found: Numbers = {}
+    for arm in ("cosine", "linear", "sqrt"):
+        of_arm = [run for run in runs if run.changes["arm"] == arm]
+        of_rates = [
+            measures.test_losses(measures.select(of_arm, peak_lr=rate)) for rate in measures.axis(of_arm, "peak_lr")
+        ]
+        found[arm] = min(of_rates, key=np.median)
+    return found
+
+
+def sensitivity(records: Mapping[str, Record]) -> Numbers:
+    """Measures what warmup takes off the sensitivity to the rate, by width, and the slope of that in ln of the size.
+
+    The sensitivity is the mean over rates of min(final loss, initial loss), less the best of them.
+    """
+    runs = measures.runs(records["lm"])
+    gains, sizes = [], []
+    for arm in sorted(measures.axis(runs, "arm")):
+        of_arm = [run for run in runs if run.changes["arm"] == arm]
+        of_length = []
+        for length in measures.axis(of_arm, "warmup_steps"):
+            losses = [
+                [
+                    min(run.test_loss, measures.at(run, "train/loss", 1))
+                    for run in measures.select(of_arm, peak_lr=rate, warmup_steps=length)
+                ]
+                for rate in measures.axis(of_arm, "peak_lr")
+            ]  # [rates, seeds]
+            of_length.append(np.mean(losses, axis=0) - np.min(losses, axis=0))
+        gains.append(of_length[0] - of_length[-1])
+        sizes.append(np.log(of_arm[0].parameters))
+    centred = np.array(sizes) - np.mean(sizes)
+    return {
+        "gain_of_middle": gains[len(gains) // 2].tolist(),
+        "slope": (np.array(gains).T @ centred / (centred**2).sum()).tolist(),
+    }
 
 
 def _waits(id: str, source: str, statement: str, predicted: str, needs: str) -> Claim:
@@ -107,19 +149,59 @@ CLAIMS = (
         "holds",
         "leaky ReLU and frozen biases",
     ),
-    _waits(
+    Claim(
         "U-5",
+        "schedules",
         "Wortsman et al. 2023, section 3.2.1",
-        "Longer ramps lower the sensitivity to the rate, more so for larger models.",
+        "A longer ramp lowers the sensitivity to the rate, and more so for a wider model.",
         "holds",
-        "a study of its three widths",
+        studies={
+            "cpu": {
+                "lm": rigs.language_model(
+                    "norm=pre",
+                    sweep__peak_lr=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+                    sweep__warmup_steps=(0, 100),
+                    sweep__arms={
+                        f"width{width}": {"model": {"width": width, "ffn_width": 4 * width}} for width in (16, 32, 48)
+                    },
+                )
+            }
+        },
+        measure=sensitivity,
+        criteria=(
+            Criterion("100 updates lower it at a width of 32", "T", "gain_of_middle", parameters={"delta": 0.0}),
+            Criterion("by more, the larger the model", "T", "slope", parameters={"delta": 0.0}),
+        ),
     ),
-    _waits(
+    Claim(
         "U-6",
+        "schedules",
         "Haegele et al. 2024; Hu et al. 2024",
-        "A constant rate with a cooldown matches cosine, and 1 - sqrt beats linear.",
+        "A constant rate with a cooldown over the last fifth matches cosine, and a 1 - sqrt cooldown beats a linear "
+        "one, each at its best rate.",
         "open",
-        "a study of its three schedules",
+        studies={
+            "cpu": {
+                "lm": rigs.language_model(
+                    "norm=pre",
+                    num_steps=1200,
+                    sweep__peak_lr=(3e-3, 1e-2, 2e-2),
+                    sweep__warmup_steps=(50,),
+                    sweep__arms={
+                        "cosine": {"schedule": "cosine", "schedule_args": {"exponent": 1.0}},
+                        "linear": {"schedule": "wsd", "schedule_args": {"decay_fraction": 0.2, "shape": "linear"}},
+                        "sqrt": {"schedule": "wsd", "schedule_args": {"decay_fraction": 0.2, "shape": "sqrt"}},
+                    },
+                )
+            }
+        },
+        measure=decays,
+        criteria=(
+            Criterion(
+                "linear cooldown and cosine are alike within 0.02 nat", "EQ", "linear", "cosine", {"delta": 0.02}
+            ),
+            Criterion("1 - sqrt ends lower than linear", "T", "linear", "sqrt", {"delta": 0.0}),
+        ),
     ),
     Claim(
         "U-7",
@@ -201,11 +283,23 @@ CLAIMS = (
         "open",
         "a reset of the optimizer's state at update n",
     ),
-    _waits(
+    Claim(
         "U-10",
+        "schedules",
         "RAdam, nmt/recipes.md",
-        "NovoGrad, said to need no ramp, needs one on Post-LN.",
+        "NovoGrad, said to need no ramp, needs one on Post-LN, at the rate that is best with one.",
         "open",
-        "a study of the optimizer's rates",
+        studies={
+            "cpu": {
+                "lm": rigs.language_model(
+                    "optimizer=novograd", sweep__peak_lr=(1e-3, 3e-3, 1e-2, 3e-2), sweep__warmup_steps=(0, 200)
+                )
+            }
+        },
+        measure=at_best_rate,
+        criteria=(
+            Criterion("with warmup it trains", "M", "trained_with", rig=True),
+            Criterion("there it trains more often with warmup", "B", "trained_with", "trained_without"),
+        ),
     ),
 )
