@@ -30,7 +30,7 @@ def write_study():
 
 def _write_study(folder, study, series, commit=None):
     """`series`: changes of a run -> {step: {metric: value}}."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = trial.config(study).to_dict()
     lines, runs = [], []
     arms = list(config["sweep"].get("arms", [""]))
@@ -52,7 +52,8 @@ def _write_study(folder, study, series, commit=None):
             }
         )
     (folder / "config.json").write_text(json.dumps(lock.as_json(config)))
-    (folder / "environment.json").write_text(json.dumps({"git_commit": commit}))
+    (folder / "environment.json").write_text("{}")
+    (folder / trial.BEGAN).write_text(json.dumps({"commit": commit}))
     (folder / "summary.json").write_text(json.dumps(SUMMARY | {"runs": runs}))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return run_record.read(folder)

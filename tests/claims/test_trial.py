@@ -5,7 +5,9 @@ import pytest
 from warmup_jax.claims import claim, trial
 from warmup_jax.claims.catalog import CLAIMS
 from warmup_jax.claims.claim import Criterion, Study
+from warmup_jax.report import run_record
 from warmup_jax.training import schema, sweep
+from warmup_jax.workdir.json_files import read_json
 
 STUDIES = [(id, scale, name) for id, each in CLAIMS.items() for scale, of in each.studies.items() for name in of]
 TOY = Study("configs/phase_diagram.py", {"sweep.peak_lr": "(0.1,)", "sweep.warmup_steps": "(0,)"})
@@ -48,6 +50,23 @@ def test_a_finished_training_is_judged_without_another(tmp_path, write_study, mo
     assert study["cells"]["peak_lr=0.1, warmup_steps=0"]["train_loss"] == entry["numbers"]["x"]
     assert study["command"].startswith("python train.py --config=configs/phase_diagram.py --config.sweep.peak_lr=")
     assert claim.seeds(of, "cpu") == entry["seeds"] == [10, 11, 12, 13, 14]
+
+
+def test_a_resumed_training_keeps_the_commit_at_which_it_began(tmp_path, write_study, monkeypatch):
+    from warmup_jax.training import experiment
+
+    began = []
+
+    def train(config, folder):
+        began.append(read_json(folder / trial.BEGAN))
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(experiment, "run", train)
+    monkeypatch.setattr(run_record, "read", lambda folder: folder)
+    of = CLAIMS["K-1"]._replace(studies={"cpu": {"fcn": TOY}})
+    for commit in ("first", "second"):
+        trial.records(of, "cpu", tmp_path, commit, smoke=False)
+    assert began == [{"commit": "first"}] * 2
 
 
 def test_another_config_in_the_workdir_is_no_finished_training(tmp_path, write_study):

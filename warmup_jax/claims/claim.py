@@ -190,7 +190,7 @@ def sources(function: Callable[..., Any]) -> dict[str, str]:
             key = f"{value.__module__}.{value.__qualname__}"
             if key in found:
                 continue
-            found[key] = _code(value)
+            found[key] = _code(value)  # type: ignore[arg-type]  # both kinds can be hashed
             if isinstance(value, FunctionType):
                 waiting += _used(value)
     return found

@@ -16,10 +16,13 @@ from warmup_jax.report import documented, results, run_record
 from warmup_jax.report.documented import Experiment
 from warmup_jax.report.run_record import Record
 from warmup_jax.workdir import environment, lock
+from warmup_jax.workdir.json_files import read_json, write_json
 
 WORKDIR = Path("runs", "claims")
 ENVIRONMENT = ("python", "packages", "cpu", "cores", "devices", "xla_flags")
 SMOKE_SEEDS = 2
+# In the workdir of a study: the commit at which its training began, which a resumed run does not change.
+BEGAN = "began.json"
 
 
 def experiment_of(study: Study, smoke: bool = False) -> Experiment:
@@ -53,8 +56,15 @@ def command(study: Study) -> str:
     return documented.command(experiment_of(study))
 
 
-def records(claim: Claim, scale: str, workdir: Path, smoke: bool) -> dict[str, Record]:
+def records(claim: Claim, scale: str, workdir: Path, commit: str | None, smoke: bool) -> dict[str, Record]:
     """Trains the studies of a claim that are not finished yet, and reads them.
+
+    Args:
+      claim: with studies at this scale.
+      scale: one of `claims.SCALES`.
+      workdir: folder of the workdirs of all studies.
+      commit: the current one, None if it is not what is run.
+      smoke: tiny models and two seeds.
 
     Raises:
       UserError: for a workdir or data that cannot be used.
@@ -68,6 +78,9 @@ def records(claim: Claim, scale: str, workdir: Path, smoke: bool) -> dict[str, R
         wanted = config(study, smoke)
         folder = workdir / name(wanted, study)
         print(f"{claim.id}: study {study_name} in {folder}", flush=True)
+        if not (folder / lock.FILE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / BEGAN, {"commit": commit})
         if not _is_finished(folder, wanted):
             experiment.run(wanted, folder)
         found[study_name] = run_record.read(folder)
@@ -90,7 +103,7 @@ def run(claim: Claim, scale: str, workdir: Path, root: Path, smoke: bool = False
     assert claim.measure is not None
     begin = time.perf_counter()
     commit, dirty = history.head(root), history.is_dirty(root)
-    of_studies = records(claim, scale, workdir, smoke)
+    of_studies = records(claim, scale, workdir, None if dirty else commit, smoke)
     numbers = ledger.encode(claim.measure(of_studies))
     judged = verdicts.judge(claim.criteria, ledger.decode(numbers))
     fingerprint = claims.fingerprint(claim)
@@ -138,7 +151,7 @@ def about(record: Record, study: Study) -> Line:
         "workdir": record.workdir.name,
         "command": command(study),
         "config": results.config_digest(record.config),
-        "commit": record.environment.get("git_commit"),
+        "commit": read_json(record.workdir / BEGAN)["commit"] if (record.workdir / BEGAN).exists() else None,
         "data": record.summary["data"],
         "uninformed_loss": record.summary["uninformed_loss"],
         "runs": len(record.runs),
