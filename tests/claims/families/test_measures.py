@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from claims_cases import CASES, every_step
+from claims_cases import CASES, every_step, where
 
 from warmup_jax.claims import ledger, measures, verdicts
 from warmup_jax.claims.catalog import CLAIMS
-from warmup_jax.claims.families import sharpness
+from warmup_jax.claims.families import sharpness, transformers
 
 TRAINED = {id: claim for id, claim in CLAIMS.items() if claim.studies}
 
@@ -35,6 +35,25 @@ def test_a_rig_that_cannot_show_the_effect_makes_the_claim_invalid(id, series, t
     claim = TRAINED[id]
     records = {name: write_study(tmp_path / name, study, series) for name, study in claim.studies["cpu"].items()}
     assert verdicts.verdict(verdicts.judge(claim.criteria, claim.measure(records))) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "sufficient, expected", [((0, 50, 100, 200), 1), ((0, 100, 50, 200), 0), ((50, 50, 50, 50), 0), ((0, 0, 0, 999), 1)]
+)
+def test_a_length_that_falls_with_the_rate_does_not_grow(sufficient, expected, tmp_path, write_study):
+    (study,) = CLAIMS["T-1"].studies["cpu"].values()
+    of_rate = dict(zip((1e-3, 3e-3, 6e-3, 1e-2), sufficient))
+    series = where(lambda changes: changes["warmup_steps"] >= of_rate[changes["peak_lr"]])
+    record = write_study(tmp_path / "lm", study, series)
+    assert transformers.lengths_by_rate({"lm": record})["length_grows"] == [expected] * 5
+
+
+def test_a_length_is_not_sufficient_if_a_longer_one_fails(tmp_path, write_study):
+    """At the lowest rate all lengths but the longest train, so that none suffices."""
+    (study,) = CLAIMS["T-1"].studies["cpu"].values()
+    series = where(lambda changes: (changes["warmup_steps"] < 200) == (changes["peak_lr"] == 1e-3))
+    record = write_study(tmp_path / "lm", study, series)
+    assert transformers.lengths_by_rate({"lm": record})["length_grows"] == [0] * 5
 
 
 def test_events_of_a_crossing_have_their_updates():
