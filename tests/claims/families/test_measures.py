@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from claims_cases import CASES, every_step, where
+from claims_cases import CASES, every_step, up_to, where
 
-from warmup_jax.claims import ledger, measures, verdicts
+from warmup_jax.claims import ledger, measures, rigs, verdicts
 from warmup_jax.claims.catalog import CLAIMS
 from warmup_jax.claims.families import sharpness, transformers
 
@@ -89,6 +89,16 @@ def test_a_run_that_diverged_has_an_infinite_loss(tmp_path, write_study):
     record = write_study(tmp_path / "a", study, lambda changes: {1: {"train/loss": 3.0}, 9: {"train/loss": math.nan}})
     runs = measures.runs(record)
     assert {run.state for run in runs} == {"diverged"} and {run.test_loss for run in runs} == {math.inf}
+
+
+def test_largest_rates_at_both_ends_of_the_grid(tmp_path, write_study):
+    """No rate trains without warmup, all do with the longest: one step below the grid, and its top."""
+    study = rigs.full_batch(seeds=2, sweep__peak_lr=(0.25, 0.5, 1.0), sweep__warmup_steps=(0, 4, 64))
+    largest = {0: 0.0, 4: 0.5, 64: 9.0}
+    record = write_study(tmp_path / "fcn", study, up_to(lambda changes: largest[changes["warmup_steps"]]))
+    (found,) = measures.largest_rates(record).values()
+    assert found == {0: [-3.0, -3.0], 4: [-1.0, -1.0], 64: [0.0, 0.0]}
+    assert measures.gain_of_warmup(found).tolist() == [3.0, 3.0]
 
 
 def test_a_missing_seed_is_an_error(tmp_path, write_study):
