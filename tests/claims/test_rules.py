@@ -151,3 +151,34 @@ def test_a_claim_is_as_strong_as_its_criteria():
 def test_one_seed_is_no_sample(values):
     with pytest.raises(ValueError, match="at least 2 seeds"):
         rules.exceeds(values, 0.0)
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_m_is_wrong_at_most_at_its_level(n):
+    happened = np.random.default_rng(n).random((DRAWS, n)) < 0.5
+    found = rules.mostly(happened)
+    assert share(found, Outcome.HOLDS) <= 0.05 + SLACK and share(found, Outcome.REFUTED) <= 0.05 + SLACK
+
+
+def test_m_decides_for_the_stated_counts():
+    found = [rules.mostly(np.arange(5) < times).outcome.item() for times in (0, 1, 4, 5)]
+    assert found == ["refuted", "undecided", "undecided", "holds"]
+    assert [rules.mostly(np.arange(8) < times).outcome.item() for times in (6, 7)] == ["undecided", "holds"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [lambda x: rules.exceeds(x, 0.3), lambda x: rules.equals(x, 0.7), lambda x: rules.slope_within(x, -0.7, 0.3)],
+)
+@pytest.mark.parametrize("mean", [-1.5, 0.0, 0.3, 1.5])
+def test_p_values_agree_with_the_outcome(rule, mean):
+    found = rule(normal(mean, sd=0.5))
+    np.testing.assert_array_equal(found.p_value < 0.05, found.outcome == Outcome.HOLDS)
+    np.testing.assert_array_equal(found.p_refuted < 0.05, found.outcome == Outcome.REFUTED)
+
+
+def test_a_range_is_closed():
+    assert rules.between(2.0, 2.0, 3.0).outcome == "holds" and rules.between(1.9, 2.0).outcome == "refuted"
+    found = rules.between([2.5, 3.5, 0.5], 2.0, 3.0)
+    assert found.outcome == "refuted" and found.estimate == 0.5, "the element that is farthest out"
+    assert rules.between(np.nan).outcome == "refuted"

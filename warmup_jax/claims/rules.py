@@ -2,15 +2,17 @@
 
 A claim *holds* or is *refuted* only where the data exclude the opposite; else it is *undecided*. So each rule has two
 errors, a wrong "holds" and a wrong "refuted", and keeps each of them below `ALPHA` for values that are normal (T, EQ,
-SLOPE) or independent between seeds (B). All are pure functions of arrays whose last axis is that of the seeds, and
-take many samples at once in the axes before it, as the simulations of `tests/claims/test_rules.py` do.
+SLOPE) or independent between seeds (B, M). E and R judge numbers that have no chance in them. All are pure functions of
+arrays whose last axis is that of the seeds, and all but E and R take many samples at once in the axes before it, as the
+simulations of `tests/claims/test_rules.py` do.
 
 A run that diverged counts as +inf and is never dropped. A difference with an infinite part is judged by its order
 alone: the bounds are then order statistics, which bound the median, and need at least 5 seeds. A difference of two
 infinities says nothing, and is taken as the least favourable value of each bound.
 
 Power at 5 seeds, the chance of an outcome that is true: T decides in 57 % of the trials for a mean that lies one
-standard deviation beyond `delta`, and in 98 % for two. B decides for 5 : 0 and 5 : 1 seeds, not for 5 : 2.
+standard deviation beyond `delta`, and in 98 % for two. B decides for 5 : 0 and 5 : 1 seeds, not for 5 : 2; M decides
+for 5 or 0 of 5 seeds.
 """
 
 import enum
@@ -24,6 +26,9 @@ from scipy import stats
 ALPHA = 0.05
 # A p-value of exactly ALPHA, as Fisher's for 3 : 0 seeds, must not depend on the last bit.
 TOLERANCE = 1e-9
+# Version of each rule, by the name that a criterion has for it. A change of what a rule decides needs a new one, which
+# makes the claims that were judged by the old one stale.
+VERSIONS = {"T": 1, "EQ": 1, "B": 1, "M": 1, "SLOPE": 1, "E": 1, "R": 1}
 
 
 class Outcome(enum.StrEnum):
@@ -44,6 +49,7 @@ class Finding(NamedTuple):
       lower: its lower bound at the level of the rule.
       upper: its upper bound.
       p_value: of the hypothesis that the claim does not hold.
+      p_refuted: of the hypothesis that it is not to be refuted.
     """
 
     outcome: np.ndarray
@@ -51,6 +57,7 @@ class Finding(NamedTuple):
     lower: np.ndarray
     upper: np.ndarray
     p_value: np.ndarray
+    p_refuted: np.ndarray
 
 
 def exceeds(values: ArrayLike, delta: float, alpha: float = ALPHA) -> Finding:
@@ -74,7 +81,8 @@ def exceeds(values: ArrayLike, delta: float, alpha: float = ALPHA) -> Finding:
     """
     values = _seeds(values)
     lower, upper = bounds(values, alpha)
-    return _finding(lower > delta, upper < delta, _centre(values), lower, upper, _p_above(values, delta))
+    p_values = _p_above(values, delta), _p_above(-values, -delta)
+    return _finding(lower > delta, upper < delta, _centre(values), lower, upper, *p_values)
 
 
 def equals(values: ArrayLike, delta: float, alpha: float = ALPHA) -> Finding:
@@ -94,7 +102,8 @@ def equals(values: ArrayLike, delta: float, alpha: float = ALPHA) -> Finding:
     lower, upper = bounds(values, alpha)
     inside, outside = (lower > -delta) & (upper < delta), (lower > delta) | (upper < -delta)
     p_value = np.maximum(_p_above(values, -delta), _p_above(-values, -delta))
-    return _finding(inside, outside, _centre(values), lower, upper, p_value)
+    p_refuted = np.minimum(_p_above(values, delta), _p_above(-values, delta))
+    return _finding(inside, outside, _centre(values), lower, upper, p_value, p_refuted)
 
 
 def more_often(control: ArrayLike, treated: ArrayLike, alpha: float = ALPHA) -> Finding:
@@ -123,9 +132,33 @@ def more_often(control: ArrayLike, treated: ArrayLike, alpha: float = ALPHA) -> 
     happened = treated.sum(-1)
     p_value = stats.hypergeom.sf(happened - 1, 2 * n, happened + control.sum(-1), n)
     better = (treated & ~control).sum(-1)
-    lower = np.where(better == 0, 0.0, stats.beta.ppf(alpha, np.maximum(better, 1), n - better + 1))
-    upper = np.where(better == n, 1.0, stats.beta.ppf(1 - alpha, better + 1, np.maximum(n - better, 1)))
-    return _finding(p_value <= alpha * (1 + TOLERANCE), upper < 0.5, better / n, lower, upper, p_value)
+    lower, upper = share_bounds(better, n, alpha)
+    p_refuted = stats.binom.cdf(better, n, 0.5)
+    return _finding(p_value <= alpha * (1 + TOLERANCE), upper < 0.5, better / n, lower, upper, p_value, p_refuted)
+
+
+def mostly(happened: ArrayLike, alpha: float = ALPHA) -> Finding:
+    """Judges whether something happens in more than half of the seeds (rule M).
+
+    Holds if the exact binomial lower bound of its share is above one half, that is in 5 of 5 seeds or in 7 of 8; is
+    refuted if the upper bound is below.
+
+    Args:
+      happened: [..., n] booleans, one for each seed, n >= 2.
+      alpha: level of each bound.
+
+    Returns:
+      A Finding about the share of seeds, with its exact bounds.
+
+    Examples:
+      >>> mostly([True] * 5).outcome.item(), mostly([True] * 4 + [False]).outcome.item()
+      ('holds', 'undecided')
+    """
+    happened = _seeds(happened) > 0
+    n, times = happened.shape[-1], happened.sum(-1)
+    lower, upper = share_bounds(times, n, alpha)
+    p_values = stats.binom.sf(times - 1, n, 0.5), stats.binom.cdf(times, n, 0.5)
+    return _finding(lower > 0.5, upper < 0.5, times / n, lower, upper, *p_values)
 
 
 def slope_within(slopes: ArrayLike, low: float, high: float, alpha: float = ALPHA) -> Finding:
@@ -146,8 +179,10 @@ def slope_within(slopes: ArrayLike, low: float, high: float, alpha: float = ALPH
     slopes = _seeds(slopes)
     lower, upper = bounds(slopes, alpha / 2)
     inside, outside = (lower > low) & (upper < high), (lower > high) | (upper < low)
-    p_value = np.maximum(_p_above(slopes, low), _p_above(-slopes, -high))
-    return _finding(inside, outside, _centre(slopes), lower, upper, p_value)
+    # Each bound has half of alpha, so that a p-value below alpha goes with the outcome.
+    p_value = np.minimum(1.0, 2 * np.maximum(_p_above(slopes, low), _p_above(-slopes, -high)))
+    p_refuted = np.minimum(1.0, 2 * np.minimum(_p_above(slopes, high), _p_above(-slopes, -low)))
+    return _finding(inside, outside, _centre(slopes), lower, upper, p_value, p_refuted)
 
 
 def close(value: ArrayLike, expected: ArrayLike, *, absolute: float = 0.0, relative: float = 0.0) -> Finding:
@@ -167,14 +202,30 @@ def close(value: ArrayLike, expected: ArrayLike, *, absolute: float = 0.0, relat
         error = np.abs(value - expected) / np.maximum(absolute, relative * np.abs(expected))
     worst = np.max(np.where(np.isnan(error), np.where(value == expected, 0.0, np.inf), error), initial=0.0)
     holds = worst <= 1 + TOLERANCE
-    return _finding(holds, ~holds, worst, worst, worst, np.where(holds, 0.0, 1.0))
+    return _certain(holds, worst)
+
+
+def between(value: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Finding:
+    """Judges whether a number that has no chance in it lies between two others (rule R): holds or is refuted.
+
+    Args:
+      value: a number, or an array of which every element must lie there; NaN does not.
+      low: the smallest that is allowed.
+      high: the largest.
+
+    Returns:
+      A Finding about the number, or about the element that is farthest out.
+    """
+    values = np.asarray(value, float).ravel()
+    beyond = np.where(np.isnan(values), np.inf, np.maximum(low - values, values - high))
+    return _certain(np.asarray((beyond <= 0).all()), values[np.argmax(beyond)])
 
 
 def log_slopes(x: ArrayLike, y: ArrayLike) -> np.ndarray:
     """Returns the slope of log y against log x by least squares: [P], [..., P] -> [...]."""
-    x, y = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
-    centred = x - x.mean()
-    return (y * centred).sum(-1) / (centred**2).sum()
+    log_x, log_y = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
+    centred = log_x - log_x.mean()
+    return (log_y * centred).sum(-1) / (centred**2).sum()
 
 
 def bounds(values: ArrayLike, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +250,14 @@ def bounds(values: ArrayLike, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndar
     ordered = np.sort(np.where(np.isnan(values), np.inf, values), -1)
     high = ordered[..., n - j] if j else np.full(values.shape[:-1], np.inf)
     return np.where(finite, inside.mean(-1) - reach, low), np.where(finite, inside.mean(-1) + reach, high)
+
+
+def share_bounds(times: ArrayLike, n: int, alpha: float = ALPHA) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the exact one-sided bounds at level `alpha` of a chance, from how often it came in n trials."""
+    times = np.asarray(times)
+    lower = np.where(times == 0, 0.0, stats.beta.ppf(alpha, np.maximum(times, 1), n - times + 1))
+    upper = np.where(times == n, 1.0, stats.beta.ppf(1 - alpha, times + 1, np.maximum(n - times, 1)))
+    return lower, upper
 
 
 def combined(outcomes: Sequence[str]) -> Outcome:
@@ -265,6 +324,12 @@ def _finding(
     lower: ArrayLike,
     upper: ArrayLike,
     p_value: ArrayLike,
+    p_refuted: ArrayLike,
 ) -> Finding:
     outcome = np.where(holds, Outcome.HOLDS.value, np.where(refuted, Outcome.REFUTED.value, Outcome.UNDECIDED.value))
-    return Finding(outcome, *map(np.asarray, (estimate, lower, upper, p_value)))
+    return Finding(outcome, *map(np.asarray, (estimate, lower, upper, p_value, p_refuted)))
+
+
+def _certain(holds: np.ndarray, estimate: ArrayLike) -> Finding:
+    """Returns a Finding about a number without an interval."""
+    return _finding(holds, ~holds, estimate, estimate, estimate, np.where(holds, 0.0, 1.0), np.where(holds, 1.0, 0.0))

@@ -60,9 +60,18 @@ def read_json(path: Path) -> dict[str, Any]:
       ValueError: if the file is damaged.
       OSError: if it cannot be read.
     """
-    content = _parse(path.read_bytes(), str(path))
+    return parse_object(path.read_bytes(), str(path))
+
+
+def parse_object(text: bytes, where: str) -> dict[str, Any]:
+    """Returns the object in a JSON text; `where` names the text, for the error.
+
+    Raises:
+      ValueError: if the text is damaged.
+    """
+    content = _parse(text, where)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
+        raise ValueError(f"{where} is damaged: it holds no JSON object")
     return content
 
 

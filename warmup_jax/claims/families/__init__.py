@@ -1,0 +1,1 @@
+"""All claims, by family: what each says, its study, its measure and its criteria."""
