@@ -166,8 +166,9 @@ except OSError as error:
 
 
 def test_the_reason_of_an_error_keeps_its_cause():
-    text = f"RESOURCE_EXHAUSTED: cannot write {'x' * 300}: No space left on device [source locations='a.cc:1']\nmore"
+    notes = f"[os_error_code='28'] [tensorstore_spec='{'y' * 300}']"
+    text = f"RESOURCE_EXHAUSTED: cannot write {'x' * 300}: No space left on device {notes}\nmore"
     assert checkpoint._reason(OSError("short")) == "short"
     reason = checkpoint._reason(OSError(text))
-    assert reason.startswith("RESOURCE_EXHAUSTED: cannot") and reason.endswith(": No space left on device")
+    assert reason.startswith("RESOURCE_EXHAUSTED: cannot") and reason.endswith("xx: No space left on device")
     assert len(reason) <= 200

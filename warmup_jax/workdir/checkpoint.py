@@ -7,6 +7,7 @@ checkpoint before.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -222,9 +223,12 @@ def take_lanes(arrays: dict[str, np.ndarray], lanes: Sequence[int]) -> dict[str,
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of an error's text, shortened; Orbax's texts may run over pages."""
-    line = str(error).strip().partition("\n")[0].partition(" [source locations")[0]
-    return line if len(line) <= 200 else f"{line[:90]} ... {line[-105:]}"  # the cause of an error of the disk is last
+    """Returns the first line of an error's text, shortened; Orbax's texts may run over pages.
+
+    The cause of an error of the disk ("No space left on device") comes last, before notes such as "[os_error_code='28']".
+    """
+    line = re.split(r" \[[a-z_ ]+=", str(error).strip().partition("\n")[0])[0]
+    return line if len(line) <= 200 else f"{line[:110]} ... {line[-80:]}"
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
