@@ -225,7 +225,7 @@ def take_lanes(arrays: dict[str, np.ndarray], lanes: Sequence[int]) -> dict[str,
 def _reason(error: Exception) -> str:
     """Returns the first line of an error's text, shortened; Orbax's texts may run over pages.
 
-    The cause of an error of the disk ("No space left on device") comes last, before notes such as "[os_error_code='28']".
+    The cause of an error of the disk comes last, before notes: "... No space left on device [os_error_code='28']".
     """
     line = re.split(r" \[[a-z_ ]+=", str(error).strip().partition("\n")[0])[0]
     return line if len(line) <= 200 else f"{line[:110]} ... {line[-80:]}"
