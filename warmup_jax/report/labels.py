@@ -279,8 +279,14 @@ def rate(value: float) -> str:
 
 
 def knob_texts(name: str, values: Sequence[Any]) -> list[str]:
-    """Returns the values of a knob as texts."""
-    return list(map(rate, values)) if name in RATES else shown_together(values)
+    """Returns the values of a knob as texts; rates that are not all powers of 2 as decimals.
+
+    Examples:
+      >>> knob_texts("peak_lr", [0.25, 0.5, 2.0]), knob_texts("peak_lr", [0.3, 0.5])
+      (['1/4', '1/2', '2'], ['0.3', '0.5'])
+    """
+    powers = all(isinstance(value, float) and math.frexp(value)[0] == 0.5 for value in values)
+    return list(map(rate, values)) if name in RATES and powers else shown_together(values)
 
 
 def facet(name: str) -> str:

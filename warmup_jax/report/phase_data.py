@@ -38,7 +38,7 @@ def maps(sweep: Sweep, places: Mapping[int, int]) -> dict[str, Any]:
         if finite:
             found.append({"title": title, "values": values, **_color_range(finite, title == SHARE)})
     return {
-        "rates": list(map(labels.rate, sweep.rates)),
+        "rates": labels.knob_texts("peak_lr", sweep.rates),
         "lengths": [word(length) for length in sweep.lengths],
         "facets": [labels.facet(facet) if facet else "" for facet in sweep.facets],
         "cells": grid(lambda cell: [places[outcome.run] for outcome in cell]),

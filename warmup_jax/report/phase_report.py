@@ -121,9 +121,10 @@ def _number(value: float) -> str:
 
 def rate_text(rates: Sequence[float], index: int) -> str:
     """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
+    texts = labels.knob_texts("peak_lr", rates)
     if index < 0:
-        return f"<{labels.rate(rates[0])}"
-    return f"{'>=' if index == len(rates) - 1 else ''}{labels.rate(rates[index])}"
+        return f"<{texts[0]}"
+    return f"{'>=' if index == len(rates) - 1 else ''}{texts[index]}"
 
 
 def _remarks(readings: dict[int, Reading]) -> str:

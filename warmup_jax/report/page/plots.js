@@ -41,7 +41,7 @@ function shown(value) {
 function logTicks(low, high) {
   const powers = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) powers.push(power);
-  const digits = powers.length > 6 ? [1] : powers.length > 3 ? [1, 3] : [1, 2, 5];
+  const digits = powers.length > 4 ? [1] : powers.length > 3 ? [1, 3] : [1, 2, 5];
   const ticks = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
   const inside = ticks.filter((tick) => tick >= low && tick <= high);
   const every = Math.ceil(inside.length / 8);
@@ -50,7 +50,7 @@ function logTicks(low, high) {
 
 // Returns the texts of ticks in one form: plain numbers, or powers of ten if one of them is very large or small.
 function tickTexts(ticks) {
-  if (ticks.every((tick) => tick >= 1e-3 && tick < 1e5)) return ticks.map(shown);
+  if (ticks.every((tick) => tick >= 0.01 && tick < 1e4)) return ticks.map(shown);
   return ticks.map((tick) => {
     const [digits, power] = tick.toExponential(0).split("e");
     const raised = [...String(Number(power))].map((char) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(char)]).join("");
