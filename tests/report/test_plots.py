@@ -54,7 +54,7 @@ def test_curves_of_every_run(write):
     "runs, common, title",
     [
         (RUNS, "peak rate 2", "No warmup against 50 updates, peak rate 2"),
-        ([({"peak_lr": rate}, "trained") for rate in (0.03125, 0.3)], "", "Peak rate 1/32 against 0.3"),
+        ([({"peak_lr": rate}, "trained") for rate in (0.03125, 0.25)], "", "Peak rate 1/32 against 1/4"),
         ([({"warmup_steps": k}, "trained") for k in (0, 5, 9)], "", "Warmup: 0, 5, 9 updates"),
         (RUNS[:1], "peak rate 2", "a headline"),
     ],
