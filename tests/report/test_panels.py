@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from warmup_jax import pictures
@@ -40,6 +41,12 @@ def test_a_diverged_run_is_clipped_and_marked():
     assert above == [[2, top]] and end == [[13, top]]
 
 
+def test_the_mark_of_a_run_that_broke_is_at_the_upper_edge():
+    fell = np.append(np.linspace(90, 0, 12), np.full(88, np.nan))
+    axis, _ = draw([line(fell, diverged=[13], metric="diag/a")], "diag/a")
+    assert marks(axis, "x") == [[[13, axis.get_ylim()[1]]]]
+
+
 def test_all_diverged_and_nothing_finite():
     nothing = np.full(100, np.nan)
     axis, notes = draw([line(nothing, nothing, diverged=[1, 7])])
@@ -54,6 +61,20 @@ def test_a_band_is_the_extent_of_the_seeds_that_did_not_diverge():
     np.testing.assert_allclose([found.low, found.middle, found.high], [STEPS, 2 * STEPS, 3 * STEPS])
     every = groups.band(line(STEPS, 3 * STEPS, diverged=[9, 9]), "train/loss")
     np.testing.assert_allclose(every.middle, 2 * STEPS)
+
+
+def test_two_seeds_are_drawn_singly():
+    for seeds, drawn, bands in ((2, 2, 0), (3, 1, 1)):
+        axis, _ = draw([line(*(STEPS + seed for seed in range(seeds)))])
+        found = [each for each in axis.collections if isinstance(each, PolyCollection)]
+        assert len(axis.lines) == drawn and len(found) == bands
+
+
+def test_a_long_curve_has_no_marks_that_look_like_data():
+    for points, marker in ((panels.MOST_MARKED, "o"), (panels.MOST_MARKED + 1, "")):
+        lines = [line(np.ones(points), steps=np.arange(points)), line(np.ones(points), steps=np.arange(points))]
+        drawn = draw(lines)[0].lines
+        assert drawn[0].get_marker() == marker and drawn[0].get_linestyle() != drawn[1].get_linestyle()
 
 
 def test_a_band_needs_half_of_the_seeds_at_a_step():
@@ -81,10 +102,10 @@ def test_values_below_0_on_a_logarithmic_axis_are_marked():
     assert marks(axis, "v") == [[[99, axis.get_ylim()[0]]]]
 
 
-def test_rates_that_differ_much_have_a_logarithmic_axis():
+def test_a_linear_warmup_is_a_straight_line():
     ramps = [line(np.minimum(1, STEPS / 50) * peak, metric="opt/learning_rate") for peak in (0.01, 0.02, 1.0)]
-    assert draw(ramps[:2], "opt/learning_rate")[0].get_yscale() == "linear"
-    assert draw(ramps, "opt/learning_rate")[0].get_yscale() == "log"
+    axis, notes = draw(ramps, "opt/learning_rate")
+    assert axis.get_yscale() == "linear" and axis.get_ylim()[1] > 1 and notes == []
 
 
 @pytest.mark.parametrize("end", [1, 2, 7, 10**9])

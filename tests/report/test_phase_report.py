@@ -152,7 +152,7 @@ def test_facets_are_rows_of_maps_judged_alike(write_sweep):
         "Final train loss",
         "Final test error [%]",
     ]
-    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["norm post", "norm pre"]
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["Post-LN", "Pre-LN"]
     assert [axis.get_xlabel() for axis in panels(figure)].count("peak learning rate") == 3
     np.testing.assert_allclose(boundary(figure.axes[0])[:, 0] - math.log2(0.1), [-0.5, -0.5, 0.5, 0.5])
 
@@ -172,7 +172,7 @@ def test_another_sweep_has_no_phase_diagram(write, changes):
 
 def test_one_value_on_each_axis_and_no_seeds(write):
     workdir = write([({"peak_lr": 0.5, "warmup_steps": 3}, "trained")])
-    assert "\n3             >=0.5" in report.phase_diagram(workdir)
+    assert "\n3             >=1/2" in report.phase_diagram(workdir)
     assert "median of 1 seed\n" in report.phase_diagram(workdir) and sweep(workdir).seeds == [7]
     np.testing.assert_allclose(boundary(phase_plot.draw(sweep(workdir)).axes[0])[:, 0], [-0.5, -0.5])
 
@@ -228,7 +228,9 @@ def test_where_nothing_was_learned_no_run_trained(write_sweep):
     diverged = write_sweep(RATES, {(0, 0): "ddd"}, "diverged")
     text = report.phase_diagram(diverged)
     assert "3 diverged" in text and "\n0             <0.1 " in text
-    assert titles(phase_plot.draw(sweep(diverged))) == ["Outcome of each run"]
+    figure = phase_plot.draw(sweep(diverged))
+    assert titles(figure) == ["Outcome of each run"]
+    assert [line.get_marker() for line in figure.axes[0].lines] == ["x"], "no boundary, as there is nothing beside it"
 
 
 def test_a_finite_end_after_a_divergence_is_none(write):

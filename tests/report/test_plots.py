@@ -41,13 +41,27 @@ def test_curves_of_every_run(write):
     assert [named(axis)[0] for axis in figure.axes] == ["Learning rate", "Train loss", "Test accuracy"]
     assert [axis.get_ylabel() for axis in figure.axes] == ["learning rate", "loss", "accuracy [%]"]
     assert {axis.get_xlabel() for axis in figure.axes} == {"updates"}
-    assert texts(figure)[:2] == ["Warmup: 0, 50 updates", "a headline"]
+    assert texts(figure)[:2] == ["No warmup against 50 updates", "a headline"]
     rate, loss, accuracy = figure.axes
     np.testing.assert_allclose(curves(rate)[0].get_ydata(), [0.025, 0.25, 0.5])
     np.testing.assert_equal(curves(loss)[0].get_ydata(), [2.5, 1e30, np.nan])
     np.testing.assert_equal(curves(accuracy)[1].get_ydata(), [90])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no warmup (diverged at 11)", "warmup 50"]
     assert any("✕" in text and "▲" in text for text in texts(figure))
+
+
+@pytest.mark.parametrize(
+    "runs, common, title",
+    [
+        (RUNS, "peak rate 2", "No warmup against 50 updates, peak rate 2"),
+        ([({"peak_lr": rate}, "trained") for rate in (0.03125, 0.25)], "", "Peak rate 1/32 against 1/4"),
+        ([({"warmup_steps": k}, "trained") for k in (0, 5, 9)], "", "Warmup: 0, 5, 9 updates"),
+        (RUNS[:1], "peak rate 2", "a headline"),
+    ],
+)
+def test_the_title_says_what_is_compared(write, runs, common, title):
+    figure = plots.draw(plots.run_lines(record(write, runs)), plots.PANELS, "a headline", common=common)
+    assert texts(figure)[0] == title
 
 
 def test_panels_are_aligned_and_share_their_updates(write):

@@ -44,3 +44,10 @@ def test_an_unfinished_run_is_called_as_its_sweep_calls_it(write):
         run_record.read(workdir)
     damages = []
     assert [run["label"] for run in run_record.read(workdir, damages).runs] == ["", ""] and len(damages) == 1
+
+
+def test_a_ratio_to_the_rate_of_the_last_update_has_no_value_before_the_first(write):
+    ratios = {"diag/stability_ratio": 0.0, "diag/sharpness": 4.0}
+    workdir = write([({}, "trained")], more=lambda *_: {0: ratios, 10: ratios})
+    steps = {key: steps.tolist() for key, (steps, _) in run_record.read(workdir).series[0].items() if key in ratios}
+    assert steps == {"diag/stability_ratio": [10], "diag/sharpness": [0, 10]}

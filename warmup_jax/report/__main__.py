@@ -25,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     damages: list[str] = []
     written = False
     try:
-        out = places.local("--out", options.out)
         workdirs = [places.local("WORKDIR", workdir) for workdir in options.workdirs]
+        home = workdirs[0] if len(workdirs) == 1 else Path()
+        out = home / "report.html" if options.out is None else places.local("--out", options.out)
         out.write_text(pages.page(workdirs, options.threshold, damages), encoding="utf-8")
         written = True
     except (ValueError, OSError) as error:
@@ -41,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m warmup_jax.report", description=__doc__)
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR", help="folder of a run, finished or not")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the page (default: report.html in the workdir; of several workdirs, in the current folder)",
+    )
     parser.add_argument(
         "--threshold",
         type=float,

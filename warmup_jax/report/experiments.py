@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from warmup_jax.report import labels, phase_analysis
-from warmup_jax.report.phase_analysis import Judgement
+from warmup_jax.report.phase_analysis import UNFINISHED, Judgement
 from warmup_jax.report.run_record import Record
 
 # What decides the order of runs: the first of these that some run has, and whether more is better.
@@ -20,7 +20,6 @@ SCORES = (
     ("eval/loss", False),
     ("train/loss", False),
 )
-UNFINISHED = "unfinished"  # state of a run of an unfinished workdir that has not diverged
 
 
 class Run(NamedTuple):
@@ -141,9 +140,7 @@ def _experiment(records: list[Record], threshold: float | None) -> Experiment:
             record,
             run,
             run["changes"].get("seed", record.config.get("seed")),
-            UNFINISHED
-            if record.summary is None and judgement.states[run["run"]] != "diverged"
-            else judgement.states[run["run"]],
+            judgement.states[run["run"]],
             judgement.final[run["run"]],
         )
         for record, judgement in zip(records, judgements, strict=True)

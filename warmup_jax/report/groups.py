@@ -14,6 +14,8 @@ MOST_LABELS = 10  # groups that are told apart by a legend; more are colored by 
 MOST_FACETS = 8  # columns of panels, each for one combination of the other knobs
 MOST_VALUES = 4  # of a knob that a title lists; more are counted
 
+BAND = 3  # seeds of a line from which on it is a median with a band; fewer are drawn one by one
+
 Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # metric -> (steps [N], values [N])
 
 
@@ -92,6 +94,14 @@ def lines(runs: Sequence[tuple[Mapping[str, Any], Series, int | None]]) -> list[
     return list(found.values())
 
 
+def curves(line: Line) -> list[Line]:
+    """Returns what is drawn as a curve each: the line if it has a band, else its runs one by one."""
+    if len(line.members) >= BAND:
+        return [line]
+    runs = zip(line.members, line.diverged, strict=True)
+    return [line._replace(members=[member], diverged=[end]) for member, end in runs]
+
+
 def band(line: Line, metric: str) -> Band:
     """Returns the median and the extent of a metric over the seeds of a line; a value that is not finite is missing.
 
@@ -143,15 +153,20 @@ def arrange(lines: Sequence[Line]) -> Arrangement:
 
 
 def comparison(lines: Sequence[Line]) -> str:
-    """Says what differs between lines: "Warmup: 0, 50 updates"; "" for one line."""
+    """Says what differs between lines: "No warmup against 50 updates"; "" for one line."""
     knobs = {name: _values(lines, name) for name in dict.fromkeys(name for line in lines for name in line.setting)}
-    parts = [
-        f"{labels.knob(name)}: {_listed(values)} {labels.UNITS.get(name, '')}".strip()
-        for name, values in knobs.items()
-        if len(values) > 1
-    ]
-    text = "; ".join(parts)
+    text = "; ".join(_compared(name, values) for name, values in knobs.items() if len(values) > 1)
     return text[:1].upper() + text[1:]
+
+
+def _compared(name: str, values: Sequence[Any]) -> str:
+    """Says which values of a knob are compared."""
+    unit = labels.UNITS.get(name, "")
+    if len(values) > 2:
+        return f"{labels.knob(name)}: {_listed(name, values)} {unit}".strip()
+    one, other = labels.knob_texts(name, values)
+    first = "no warmup" if name in labels.WARMUPS and values[0] == 0 else f"{labels.knob(name)} {one}"
+    return f"{first} against {other} {unit}".strip()
 
 
 def _values(lines: Sequence[Line], name: str) -> list[Any]:
@@ -166,8 +181,8 @@ def _is_ordered(values: Sequence[Any]) -> bool:
     )
 
 
-def _listed(values: Sequence[Any]) -> str:
-    shown = labels.shown_together(values)
+def _listed(name: str, values: Sequence[Any]) -> str:
+    shown = labels.knob_texts(name, values)
     if len(shown) <= MOST_VALUES:
         return ", ".join(shown)
     return f"{len(shown)} values" + (f" from {shown[0]} to {shown[-1]}" if _is_ordered(values) else "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from warmup_jax import pictures
-from warmup_jax.report.metrics import FAMILIES, LABELS, Label
+from warmup_jax.report.metrics import FAMILIES, LABELS, OTHER_SENTENCES, PRECONDITIONED, Label
 
 PERCENT = "[%]"  # an axis that ends so shows 100 times the logged value
 
@@ -22,6 +22,8 @@ OPTIMIZERS = {
     "lion": "Lion",
     "muon": "Muon",
 }
+GRADIENT_DESCENT = {"none", "sgd"}  # with a stable limit of the plain sharpness
+ADAM = {"adam", "adamw", "radam"}  # with one of the preconditioned sharpness
 NORMS = {"post": "Post-LN", "pre": "Pre-LN", "peri": "Peri-LN", "deepnorm": "DeepNorm", "rezero": "ReZero"}
 NORMS |= {"admin": "Admin", "none": "norm-free"}
 # Names of what sweeps change most.
@@ -34,7 +36,9 @@ KNOBS = {
     "warmup_fraction": "warmup fraction",
     "warmup_examples": "warmup examples",
 }
+WARMUPS = {"warmup_steps", "warmup_epochs", "warmup_fraction", "warmup_examples"}  # 0: no warmup
 UNITS = {"warmup_steps": "updates"}
+RATES = {"peak_lr", "init_lr", "end_lr"}  # knobs whose values are learning rates
 # Keys that do not change what is trained.
 SILENT = {"sweep", "diagnostics", "decoding", "log_every", "eval_every", "eval_batch_size", "checkpoint_every"}
 SILENT |= {"runs_at_once", "chunk_steps", "stop_when_diverged"}
@@ -89,6 +93,21 @@ def is_known(metric: str) -> bool:
     return bool(label(metric).sentence)
 
 
+def sentences(optimizers: Iterable[Any]) -> dict[str, str]:
+    """Returns the sentences that take the place of those of some metrics' labels for runs of some optimizers.
+
+    Examples:
+      >>> sentences(["adamw"])["diag/stability_ratio"], sentences(["sgd", "adam"])
+      ('1 is no limit for AdamW: measure preconditioned_sharpness.', {})
+    """
+    names = list(dict.fromkeys(map(str, optimizers)))
+    if not names or not GRADIENT_DESCENT.isdisjoint(names) or not OPTIMIZERS.keys() >= set(names):
+        return {}
+    end = PRECONDITIONED if ADAM.issuperset(names) else "."
+    optimizer = " or ".join(OPTIMIZERS[name] for name in names)
+    return {metric: sentence.format(optimizer=optimizer) + end for metric, sentence in OTHER_SENTENCES.items()}
+
+
 def scaled(metric: str) -> float:
     """Returns the factor from a logged value to what the axis of its label shows: 100 for shares in percent, else 1."""
     return 100.0 if label(metric).axis.endswith(PERCENT) else 1.0
@@ -105,9 +124,9 @@ def _eigenvalue(name: str) -> Label | None:
     )
 
 
-def short_values(values: Sequence[Any]) -> list[str]:
+def short_values(values: Sequence[Any], name: str = "") -> list[str]:
     """Returns the values of a knob as texts for ticks: numbers that are long get two digits."""
-    texts = shown_together(values)
+    texts = knob_texts(name, values)
     numbers = [text for value, text in zip(values, texts, strict=True) if isinstance(value, float)]
     if all(len(text) <= LONG and "e" not in text for text in numbers):
         return texts
@@ -138,6 +157,19 @@ def headline(*configs: Mapping[str, Any]) -> str:
         f"{len(seeds)} seeds" if len(seeds) > 1 else _with("seed", *seeds) if seeds else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def common_rate(configs: Iterable[Mapping[str, Any]]) -> str:
+    """Returns the peak rate that all runs of some configs have, as "peak rate 2"; "" if it is swept or differs.
+
+    Examples:
+      >>> common_rate([{"peak_lr": 2.0, "sweep": {"peak_lr": None}}]), common_rate([{"peak_lr": 2.0}, {"peak_lr": 1.0}])
+      ('peak rate 2', '')
+    """
+    rates = {repr(each.get("peak_lr")): each.get("peak_lr") for each in configs}
+    swept = any(_dict(each.get("sweep")).get("peak_lr") is not None for each in configs)
+    rate = rates.popitem()[1] if len(rates) == 1 and not swept else None
+    return "" if rate is None else _change("peak_lr", rate)
 
 
 def run_label(changes: Mapping[str, Any]) -> str:
@@ -216,9 +248,9 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 
 def _change(name: str, value: Any) -> str:
-    if name in ("warmup_steps", "warmup_epochs", "warmup_fraction", "warmup_examples") and value == 0:
+    if name in WARMUPS and value == 0:
         return "no warmup"
-    return f"{knob(name)} {shown(value)}"
+    return f"{knob(name)} {knob_texts(name, [value])[0]}"
 
 
 def knob(name: str) -> str:
@@ -233,6 +265,41 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "unset" if value is None else str(value)
+
+
+def rate(value: float) -> str:
+    """Returns a learning rate as text, a power of 2 below 1 as a fraction, in one form wherever it stands.
+
+    Examples:
+      >>> rate(1 / 32), rate(0.5), rate(0.3), rate(2.0)
+      ('1/32', '1/2', '0.3', '2')
+    """
+    is_power = isinstance(value, float) and 2**-12 <= value < 1 and math.frexp(value)[0] == 0.5
+    return f"1/{1 / value:g}" if is_power else shown(value)
+
+
+def knob_texts(name: str, values: Sequence[Any]) -> list[str]:
+    """Returns the values of a knob as texts; rates that are not all powers of 2 as decimals.
+
+    Examples:
+      >>> knob_texts("peak_lr", [0.25, 0.5, 2.0]), knob_texts("peak_lr", [0.3, 0.5])
+      (['1/4', '1/2', '2'], ['0.3', '0.5'])
+    """
+    powers = all(isinstance(value, float) and math.frexp(value)[0] == 0.5 for value in values)
+    return list(map(rate, values)) if name in RATES and powers else shown_together(values)
+
+
+def facet(name: str) -> str:
+    """Returns the name of a facet of a sweep for readers.
+
+    Examples:
+      >>> facet("norm=post, width=3")
+      'Post-LN, width 3'
+    """
+    pairs = [part.partition("=") for part in name.split(", ")]
+    return ", ".join(
+        NORMS.get(value, f"{key} {value}") if key == "norm" else f"{key} {value}" for key, _, value in pairs
+    )
 
 
 def shown_together(values: Sequence[Any]) -> list[str]:

@@ -18,6 +18,7 @@ class Label(NamedTuple):
     log: bool = False
 
 
+CURVATURE = "Largest curvature of the loss in any direction."
 # Metrics without a layer.
 LABELS = {
     "opt/learning_rate": Label("Learning rate", "learning rate", "The rate that each update applied."),
@@ -47,7 +48,7 @@ LABELS = {
     "diag/sharpness": Label(
         "Sharpness",
         "largest eigenvalue of the Hessian",
-        "Curvature of the loss in its steepest direction; training brings it to about 2 / rate, the edge of stability.",
+        f"{CURVATURE} Plain gradient descent becomes unstable above 2 / rate.",
         log=True,
     ),
     "diag/sharpness_error": Label(
@@ -56,7 +57,7 @@ LABELS = {
     "diag/stability_ratio": Label(
         "Rate x sharpness / 2",
         "rate x sharpness / 2",
-        "Above 1 plain gradient descent overshoots along the steepest direction.",
+        "Above 1 plain gradient descent overshoots along the direction of the largest curvature.",
         log=True,
     ),
     "diag/edge_ratio": Label(
@@ -140,6 +141,12 @@ LABELS = {
         "Cost of the critical rate", "forward passes", "Forward passes that the search for the critical rate took."
     ),
 }
+# Sentences where the optimizer, of the name that is filled in, is not plain gradient descent.
+OTHER_SENTENCES = {
+    "diag/sharpness": f"{CURVATURE} Not a limit for {{optimizer}}",
+    "diag/stability_ratio": "1 is no limit for {optimizer}",
+}
+PRECONDITIONED = ": measure preconditioned_sharpness."  # where the optimizer divides by a second moment as Adam does
 # Metrics with a value for each layer, "diag/NAME/LAYER", and for most of them a total "diag/NAME".
 FAMILIES = {
     "grad_norm": Label("Gradient norm", "norm", "Length of the gradient before it is clipped.", log=True),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from warmup_jax.report import groups, labels, panels, phase_data
+from warmup_jax.report import groups, labels, panels, phase_data, plots
 from warmup_jax.report.experiments import Experiment, Group, Run, best_first
 from warmup_jax.report.phase_analysis import Sweep
 from warmup_jax.report.phase_data import LARGEST, number, word
@@ -72,8 +72,22 @@ def _numbers(experiment: Experiment) -> dict[str, dict[int, Curve]]:
                 order = np.argsort(steps, kind="stable")
                 order = order[steps[order] <= last]
                 found.setdefault(metric, {})[index] = (steps[order], values[order])
+    repeated = set.intersection(*map(plots.repeated, experiment.records)) | {
+        metric for metric in found if _is_idle(metric, found)
+    }
+    found = {metric: of for metric, of in found.items() if metric not in repeated}
     place = {metric: number for number, metric in enumerate(FIRST)}
     return {metric: found[metric] for metric in sorted(found, key=lambda metric: (place.get(metric, 9), metric))}
+
+
+def _is_idle(metric: str, numbers: dict[str, dict[int, Curve]]) -> bool:
+    """Returns True for a metric that tells nothing: the same as another, or one number at all updates of training."""
+    if metric == "diag/grad_norm":
+        return "opt/grad_norm" in numbers
+    if metric in FIRST or not metric.startswith(("train/", "opt/")):
+        return False
+    values = np.concatenate([values for _, values in numbers[metric].values()])
+    return values.size > len(numbers[metric]) and bool((values == values[0]).all())
 
 
 def _unit(metric: str, values: np.ndarray) -> np.ndarray:
@@ -93,7 +107,7 @@ def _experiment(
     return {
         "runs": [_run(run) for run in experiment.runs],
         "groups": [
-            {"label": group.label, "runs": group.runs, "settings": {k: word(v) for k, v in group.settings.items()}}
+            {"label": group.label, "runs": group.runs, "settings": {k: word(v, k) for k, v in group.settings.items()}}
             for group in experiment.groups
         ],
         "axes": _axes(experiment.groups),
@@ -121,6 +135,7 @@ def _run(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "state": run.state,
         "diverged": run.run["diverged_at"],
+        "end": _end(run),
         "batch": batch if type(batch) is int and 0 < batch < 2**53 else None,
         "loss": number(run.train_loss),
         "final": {
@@ -131,6 +146,12 @@ def _run(run: Run) -> dict[str, Any]:
             if metric.startswith("eval/")
         },
     }
+
+
+def _end(run: Run) -> int:
+    """Returns the last update of a run, planned or done."""
+    planned = run.run["changes"].get("num_steps", run.record.config.get("num_steps"))
+    return max(planned, run.run["steps"]) if type(planned) is int and planned < 2**53 else run.run["steps"]
 
 
 def _epoch(experiment: Experiment) -> int | None:
@@ -145,7 +166,7 @@ def _axes(many: Sequence[Group]) -> list[dict[str, Any]]:
     names = dict.fromkeys(name for group in many for name in group.settings)
     found = []
     for name in names:
-        values = {word(value): value for group in many if (value := group.settings.get(name)) is not None}
+        values = {word(value, name): value for group in many if (value := group.settings.get(name)) is not None}
         if 1 < len(values) < len(many):
             found.append({"name": labels.knob(name), "key": name, "values": list(values)})
     return found
@@ -173,18 +194,20 @@ def _panel(
     experiment: Experiment, metric: str, of_runs: dict[int, Curve], points: int, table: "_Steps"
 ) -> dict[str, Any]:
     label = labels.label(metric)
+    sentences = labels.sentences(each for record in experiment.records for each in plots.optimizers(record))
     lines = [_line(experiment, group, metric, of_runs) for group in experiment.groups]
     limits = panels.limits_of(lines, [metric])
-    bands = {index: groups.band(line, metric) for index, line in enumerate(lines) if len(line.members) > 1}
+    bands = {index: groups.band(line, metric) for index, line in enumerate(lines) if len(line.members) >= groups.BAND}
     return {
         "key": metric,
         "title": label.title,
         "axis": label.axis,
-        "sentence": label.sentence,
+        "sentence": sentences.get(metric, label.sentence),
+        "reference": _reference(experiment, metric),
         "family": _family(metric),
         "low": limits.low,
         "high": limits.high,
-        "log": limits.log and metric != "opt/learning_rate",  # of a few runs it is read best on a linear axis
+        "log": limits.log,
         "sparse": max(len(steps) for steps, _ in of_runs.values()) < SPARSE,
         "runs": {
             str(index): _thinned(steps, [_unit(metric, values)], points, table)
@@ -195,6 +218,13 @@ def _panel(
             for index, (steps, *curves) in bands.items()
         },
     }
+
+
+def _reference(experiment: Experiment, metric: str) -> list[Any] | None:
+    """Returns [value, name] of what a metric is compared with, if all workdirs have the same."""
+    found = {plots.references(record).get(metric) for record in experiment.records}
+    reference = found.pop() if len(found) == 1 else None
+    return None if reference is None else [number(reference[0] * labels.scaled(metric)), reference[1]]
 
 
 def _line(experiment: Experiment, group: Group, metric: str, of_runs: dict[int, Curve]) -> groups.Line:

@@ -9,11 +9,12 @@ from typing import Any
 from warmup_jax.report import experiments, labels, page_data, phase_analysis, phase_report, tables
 from warmup_jax.report.experiments import Experiment, Group, Score
 from warmup_jax.report.markup import element, folded, table, text
-from warmup_jax.report.phase_analysis import Sweep
+from warmup_jax.report.phase_analysis import Judgement, Sweep
 from warmup_jax.report.run_record import Record
 
 BEST = 6  # groups in the first table
 FEW = 4  # groups whose results the first sentence lists
+IN_WARMUP = "still in the warmup at the end"
 MOST_TEXTS = 100
 MOST_JSON = 200_000  # characters of a config that are shown
 FILES = {
@@ -84,30 +85,40 @@ def _headed(heading: str, target: str, title: str) -> str:
 def _results(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> str:
     """Returns what was compared and what came out, and a table of the best runs."""
     how = _capital(experiment.headline).removeprefix(experiment.title).removeprefix(", ")
+    rate = labels.common_rate([record.config for record in experiment.records if record.config])
+    how = ", ".join(filter(None, [how, rate]))
     parts = [element("p", f"{_capital(how)}.", **{"class": "lead"})] if how else []
     unfinished = [record for record in experiment.records if record.summary is None]
     parts += [element("p", _progress(record), **{"class": "note"}) for record in unfinished]
     if not experiment.runs:
         return "".join([*parts, element("p", "No run has logged anything yet.")])
     parts.append(element("p", " ".join(_outcome(experiment, sweeps)), **{"class": "lead"}))
-    parts.append(_best_table(experiment))
-    finished = any(run.state != experiments.UNFINISHED for run in experiment.runs)
+    finished = any(run.state != phase_analysis.UNFINISHED for run in experiment.runs)
     for judgement in {judgement.threshold: judgement for judgement in experiment.judgements if finished}.values():
         meaning = (
-            f"Trained: finite, with a final train loss (median of the last twentieth) below {judgement.threshold:.4g}, "
-            f"{judgement.reason}. Stuck: finite, above it. Diverged: a loss or gradient was not finite."
+            f"Trained, or learned something: finite, with a final train loss (median of the last twentieth) "
+            f"{_meaning(judgement)}. Stuck: finite, above it. Diverged: a loss or gradient was not finite."
         )
         parts.append(element("p", meaning, **{"class": "soft"}))
-    return "".join(parts)
+    return "".join([*parts, _best_table(experiment)])
+
+
+def _meaning(judgement: Judgement) -> str:
+    """Returns which final train loss is that of a run that has trained, in words."""
+    if judgement.reason != phase_analysis.BELOW_UNINFORMED:
+        return f"below {judgement.threshold:.4g}, {judgement.reason}"
+    less = 100 * (1 - phase_analysis.LEARNED)
+    return f"at least {less:.0f} % below that of a model that ignores its input, here below {judgement.threshold:.4g}"
 
 
 def _progress(record: Record) -> str:
     last = max((run["steps"] for run in record.runs), default=0)
-    planned = record.config.get("num_steps")
-    of = f" of {planned:,}" if type(planned) is int else ""
+    steps, begun, planned = record.config.get("num_steps"), len(record.runs), len(record.planned)
+    of = f" of {steps:,}" if type(steps) is int else ""
+    runs = f"{begun} run{'s' * (begun != 1)}" if begun == planned else f"{begun} of {planned} runs have begun"
     return (
-        f"{record.workdir}: this run is unfinished, or its summary.json cannot be read. Shown is what its log holds so "
-        f"far: {len(record.runs)} run{'s' * (len(record.runs) != 1)}, up to update {last:,}{of}."
+        f"{record.workdir} is unfinished, or its summary.json cannot be read. Shown is what its log holds so far: "
+        f"{runs}, up to update {last:,}{of}."
     )
 
 
@@ -126,16 +137,23 @@ def _outcome(experiment: Experiment, sweeps: Sequence[Sweep | None]) -> Iterator
         yield f"{_capital(title)}: {values}{_over(shown)}."
     for sweep in sweeps:
         if sweep is not None and len(sweep.facets) == 1 and len(sweep.lengths) > 1:
-            yield _largest_rates(sweep)
+            yield from _largest_rates(sweep)
 
 
 def _counts(experiment: Experiment) -> str:
-    """Returns "3 runs: 2 trained, 1 diverged." """
-    runs, states = len(experiment.runs), experiments.states(experiment.runs)
-    number = f"{runs} run{'s' * (runs > 1)}"
-    if len(states) == 1:
-        return f"{number}, {'all ' * (runs > 1)}{next(iter(states))}."
-    return f"{number}: {', '.join(f'{count} {state}' for state, count in states.items())}."
+    """Returns "2 of 3 runs learned something, 1 diverged." """
+    words = [_word(run) for run in experiment.runs]
+    order = ("stuck", IN_WARMUP, "diverged", phase_analysis.UNFINISHED)
+    others = [f"{words.count(word)} {word}" for word in order if word in words]
+    number = f"{words.count('trained')} of {len(words)} run{'s' * (len(words) > 1)} learned something"
+    return f"{', '.join([number, *others])}."
+
+
+def _word(run: experiments.Run) -> str:
+    """Returns the state of a run in words; one that is no longer than its warmup has not had time to be stuck."""
+    updates = run.run["changes"].get("warmup_steps", run.record.config.get("warmup_steps"))
+    within = type(updates) is int and run.run["steps"] <= updates
+    return IN_WARMUP if run.state == "stuck" and within else run.state
 
 
 def _over(scores: Sequence[tuple[Group, Score]]) -> str:
@@ -149,14 +167,18 @@ def _over(scores: Sequence[tuple[Group, Score]]) -> str:
     return f" (mean ± standard deviation of {number})"
 
 
-def _largest_rates(sweep: Sweep) -> str:
+def _largest_rates(sweep: Sweep) -> Iterator[str]:
+    """Yields a sentence on the largest rates that train without and with warmup, once both are known."""
     readings = phase_analysis.boundary(sweep)
-    ends = [(length, readings[sweep.facets[0], length]) for length in (sweep.lengths[0], sweep.lengths[-1])]
+    places = [(sweep.facets[0], length) for length in (sweep.lengths[0], sweep.lengths[-1])]
+    if not all(place in readings for place in places):
+        return
+    ends = [(place[1], readings[place]) for place in places]
     (short, low), (long, high) = (
         (length, phase_report.rate_text(sweep.rates, phase_analysis.median_index(of))) for length, of in ends
     )
     without = "without warmup" if short == 0 else f"with a warmup of {short}"
-    return f"Largest peak rate that trains: {low} {without}, {high} with {long} updates of warmup."
+    yield f"Largest peak rate that trains: {low} {without}, {high} with {long} updates of warmup."
 
 
 def _best_table(experiment: Experiment) -> str:
@@ -187,7 +209,7 @@ def _best_table(experiment: Experiment) -> str:
 def _fate(experiment: Experiment, group: Group) -> str:
     """Returns "2 of 3", or the state of a single run."""
     states = [experiment.runs[index].state for index in group.runs]
-    if len(states) == 1 or experiments.UNFINISHED in states:
+    if len(states) == 1 or phase_analysis.UNFINISHED in states:
         return ", ".join(dict.fromkeys(states))
     return f"{states.count('trained')} of {len(states)}"
 
@@ -234,9 +256,11 @@ def _phases(number: int, experiment: Experiment, sweeps: Sequence[Sweep | None])
             parts += [
                 element(
                     "p",
-                    "Every cell is a peak rate and a warmup length, with the median of its seeds. The red line stands "
-                    "behind the largest rate that trains. ×: most seeds diverged; /: most were stuck. "
-                    "A click on a cell shows its runs.",
+                    "Every cell is a peak rate and a warmup length, with the median of its seeds. The red line "
+                    "separates rates that train (left) from rates that fail. ×: most seeds diverged; "
+                    "/: most were stuck. "
+                    + "A grey cell has not run yet. " * bool(sweep.missing)
+                    + "A click on a cell shows its runs.",
                 ),
                 f'<div class="phase" data-experiment="{number}" data-record="{index}"></div>',
                 folded("Largest rates that train", element("pre", phase_report.boundary_table(sweep))),
@@ -281,7 +305,7 @@ def _all_runs(experiment: Experiment) -> str:
     ]
     titles = (*head, "outcome", *(["workdir"] if len(experiment.records) > 1 else []))
     count = len(rows)
-    return folded(f"{count} run{'s' * (count > 1)}, sorted by a click on a title", table([titles, *rows], True))
+    return folded(f"{count} run{'s' * (count > 1)} (click a column title to sort)", table([titles, *rows], True))
 
 
 def _configs(experiment: Experiment) -> str:
@@ -295,7 +319,7 @@ def _configs(experiment: Experiment) -> str:
         if rows:
             parts.append(table([["differs", *(str(record.workdir) for record in records)], *rows]))
     swept = [
-        [key, ", ".join(map(page_data.word, values)) if isinstance(values, list) else page_data.word(values)]
+        [key, ", ".join(page_data.word(each, key) for each in (values if isinstance(values, list) else [values]))]
         for record in records[:1]
         if isinstance(record.config.get("sweep"), Mapping)
         for key, values in record.config["sweep"].items()

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 FEW, FEWER = 20, 8  # points of a curve that are all marked, and of one of many curves
 MARKED = 6  # points of a longer curve that are marked, so that it can be told apart without its color
+MOST_MARKED = 60  # points of a curve from which on its marks would look like data
 DENSE = 20_000  # points of a panel from which on a .svg holds them as pixels
 MOST_CLIPPED = 5  # marks of a curve that leaves the axis again and again
-ROUGH = 15  # a curve is rough if it covers its range so many times
-RATE_LOG = 10  # peak rates that differ by this factor get a logarithmic axis
 BEYOND = "▲ ▼ values beyond the axis"
 DIVERGED = "✕ first update that was not finite"
 
@@ -28,22 +27,19 @@ def limits_of(lines: Sequence[Line], metrics: Sequence[str]) -> Limits:
     """Returns the limits of the axis of one or several metrics that are alike.
 
     Runs that diverged do not decide about them if others did not, except for the learning rate, which they do not
-    change.
+    change. Its axis is linear, so that a linear warmup is a straight line.
     """
     scale = labels.scaled(metrics[0])
-    healthy, others, peaks = [], [], []
+    healthy, others = [], []
     for line in lines:
         for member, diverged in zip(line.members, line.diverged, strict=True):
             for metric in metrics:
                 if metric in member:
                     values = member[metric][1] * scale
                     (healthy if diverged is None else others).append(values)
-                    peaks.append(np.nanmax(values, initial=-np.inf))
     log: bool | None = None if labels.label(metrics[0]).log else False
     if metrics[0] == "opt/learning_rate":
-        finite = [peak for peak in peaks if 0 < peak < np.inf]
-        log = bool(finite and max(finite) > RATE_LOG * min(finite))
-        others, healthy = [], healthy + others
+        others, healthy, log = [], healthy + others, False
     return limits.robust_limits(healthy, others, log)
 
 
@@ -79,41 +75,35 @@ def draw(
     ):
         (pictures.set_ticks if numbered else pictures.set_grid)(axis, name, ticks)
     for index, (line, look) in enumerate(lines):
-        band = groups.band(line, metric)
         if metric == "train/loss" or metric.startswith("diag/"):
             notes += _diverged(axis, line, metric, limit, look)
-        if not len(band.steps):
-            continue
-        band = Band(band.steps, *(values * scale for values in band[1:]))
-        points += len(band.steps)
-        if len(line.members) > 1:
-            axis.fill_between(band.steps, band.low, band.high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
-        axis.plot(
-            band.steps,
-            band.middle,
-            color=look.color,
-            linestyle="-" if _is_rough(band.middle, limit.log) else look.dashes,
-            linewidth=look.width,
-            marker=look.marker or ("o" if len(band.steps) < FEWER else None),
-            markersize=2.2 + look.width if look.marker else 2.4,
-            markeredgewidth=0,
-            markevery=_marked(len(band.steps), index, len(lines)),
-            zorder=3,
-        )
-        notes += _beyond(axis, band, limit, look)
+        for band in (groups.band(each, metric) for each in groups.curves(line)):
+            if not len(band.steps):
+                continue
+            band = Band(band.steps, *(values * scale for values in band[1:]))
+            points += len(band.steps)
+            if len(line.members) >= groups.BAND:
+                axis.fill_between(band.steps, band.low, band.high, color=look.color, alpha=0.18, linewidth=0, zorder=2)
+            marker = look.marker or ("o" if len(band.steps) < FEWER else "")
+            axis.plot(
+                band.steps,
+                band.middle,
+                color=look.color,
+                linestyle=look.dashes,
+                linewidth=look.width,
+                marker=marker if len(band.steps) <= MOST_MARKED else "",
+                markersize=2.2 + look.width if look.marker else 2.4,
+                markeredgewidth=0,
+                markevery=_marked(len(band.steps), index, len(lines)),
+                zorder=3,
+            )
+            notes += _beyond(axis, band, limit, look)
     if points > DENSE:
         axis.set_rasterization_zorder(4)
     if reference is not None and limit.low < reference[0] < limit.high:
         axis.axhline(reference[0], color=pictures.GREY, linewidth=1.2, linestyle=":", zorder=5)
         notes.append(f"dotted grey line: {reference[1]}")  # a name on the line would lie on curves
     return notes
-
-
-def _is_rough(values: np.ndarray, log: bool) -> bool:
-    """Returns True for a curve that goes up and down so often that dashes would be lost in it."""
-    shown = values[np.isfinite(values) & ((values > 0) | (not log))]
-    shown = np.log10(shown) if log else shown
-    return shown.size > 0 and bool(np.abs(np.diff(shown)).sum() > ROUGH * np.ptp(shown))
 
 
 def _marked(points: int, index: int, lines: int) -> tuple[int, int]:
@@ -139,16 +129,14 @@ def _beyond(axis: "Axes", band: Band, limit: Limits, look: Look) -> list[str]:
 
 
 def _diverged(axis: "Axes", line: Line, metric: str, limit: Limits, look: Look) -> list[str]:
-    """Marks the divergence of each run at its last finite value."""
+    """Marks the divergence of each run at the upper edge, as what a broken model still measures means nothing."""
     marks = []
     for member, diverged in zip(line.members, line.diverged, strict=True):
         if diverged is None:
             continue
         steps, values = member.get(metric, (np.empty(0), np.empty(0)))
-        before = np.flatnonzero(np.isfinite(values) & (steps <= diverged))
-        if before.size or metric == "train/loss":
-            value = values[before[-1]] * labels.scaled(metric) if before.size else limit.high
-            marks.append((diverged, min(max(value, limit.low), limit.high)))
+        if metric == "train/loss" or (np.isfinite(values) & (steps <= diverged)).any():
+            marks.append((diverged, limit.high))
     if marks:
         _mark(axis, *zip(*marks, strict=True), "x", look)
     return [DIVERGED] if marks else []

@@ -18,8 +18,10 @@ from warmup_jax.report.run_record import Record
 
 AXES = ("peak_lr", "warmup_steps", "seed")  # any other axis of the sweep makes facets
 STATES = ("trained", "stuck", "diverged")
+UNFINISHED = "unfinished"  # state of a run that goes on, or was stopped, before its last update
 TAIL = 20  # the final train loss is the median of the last 1/TAIL of the logged losses
 LEARNED = 0.9  # a model has learned something if its loss is below this share of the loss without learning
+BELOW_UNINFORMED = f"{LEARNED:g} of the loss of a model that ignores its input"  # reason of a threshold
 SHARPNESS = "diag/sharpness"
 
 
@@ -27,7 +29,7 @@ class Judgement(NamedTuple):
     """What became of the runs of a workdir.
 
     final: {run: median of the last twentieth of its logged train losses, inf where one is not finite}.
-    states: {run: one of `STATES`}.
+    states: {run: one of `STATES`, or `UNFINISHED`}.
     threshold: train loss below which a run has trained.
     reason: origin of the threshold, in words.
     """
@@ -44,7 +46,8 @@ class Outcome(NamedTuple):
     facet: its values on the axes other than rate, length and seed, as text; "" without such axes.
     train_loss: median of the last twentieth of the logged losses, with inf for a loss that is not finite.
     best: (test accuracy, step).
-    state: "trained", "stuck" (finite, but not trained) or "diverged" (a loss or gradient was not finite).
+    state: "trained", "stuck" (finite, but not trained), "diverged" (a loss or gradient was not finite) or
+      `UNFINISHED`.
     sharpness: (first measured value, value measured nearest to the end of the warmup).
     """
 
@@ -65,13 +68,15 @@ class Outcome(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A sweep over rates x lengths (x facets x seeds), rates and lengths ascending.
+    """A sweep over rates x lengths (x facets x seeds), rates and lengths ascending, with those that have not run yet.
 
+    missing: (facet, length, seed, rate) of the runs that have not begun.
     threshold: train loss below which a run has trained.
     reason: origin of the threshold, in words.
     """
 
     outcomes: list[Outcome]
+    missing: set[tuple[str, int, int, float]]
     rates: list[float]
     lengths: list[int]
     facets: list[str]
@@ -87,12 +92,14 @@ class Reading(NamedTuple):
     trains_again: True if a rate above the first failure trains.
     slow_start: True if runs at rates below the lowest that trains were stuck.
     row: the first letter of each state, by ascending rate.
+    is_open: True if a run that has no end yet decides about the rate.
     """
 
     rate_index: int
     trains_again: bool
     slow_start: bool
     row: str
+    is_open: bool = False
 
 
 def judge(record: Record, threshold: float | None = None) -> Judgement:
@@ -121,13 +128,20 @@ def judge(record: Record, threshold: float | None = None) -> Judgement:
     if threshold is not None:
         reason = "as given"
     elif uninformed is not None:
-        threshold, reason = LEARNED * uninformed, f"{LEARNED:g} of the loss of a model that ignores its input"
+        threshold, reason = LEARNED * uninformed, BELOW_UNINFORMED
     else:
         threshold, reason = _part_of_the_way(
             [of_run[0] for of_run in losses.values()], [loss for run, loss in final.items() if run not in diverged]
         )
+    running = {run["run"] for run in record.runs if record.summary is None and not _has_ended(record, run)}
     states = {
-        run: "diverged" if run in diverged else "trained" if loss < threshold else "stuck"
+        run: "diverged"
+        if run in diverged
+        else UNFINISHED
+        if run in running
+        else "trained"
+        if loss < threshold
+        else "stuck"
         for run, loss in final.items()
     }
     return Judgement(final, states, threshold, reason)
@@ -143,19 +157,22 @@ def find_sweep(record: Record, threshold: float | None = None) -> Sweep | None:
     Returns:
       The sweep; None if not all runs change `peak_lr` and `warmup_steps`.
     """
-    if not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in record.runs) or not record.runs:
+    every = [*record.runs, *record.planned]
+    if not record.runs or not all({"peak_lr", "warmup_steps"} <= run["changes"].keys() for run in every):
         return None
     judgement = judge(record, threshold)
     outcomes = sorted(
         (_outcome(record, run, judgement.final[run["run"]], judgement.states[run["run"]]) for run in record.runs),
         key=lambda outcome: outcome.run,
     )
+    planned = [_place(record, run["changes"]) for run in record.planned]
     return Sweep(
         outcomes,
-        sorted({o.rate for o in outcomes}),
-        sorted({o.length for o in outcomes}),
-        list(dict.fromkeys(o.facet for o in outcomes)),
-        sorted({o.seed for o in outcomes}),
+        set(planned) - {(o.facet, o.length, o.seed, o.rate) for o in outcomes},
+        sorted({rate for *_, rate in planned}),
+        sorted({length for _, length, *_ in planned}),
+        list(dict.fromkeys(facet for facet, *_ in planned)),
+        sorted({seed for _, _, seed, _ in planned}),
         judgement.threshold,
         judgement.reason,
     )
@@ -169,31 +186,50 @@ def cells(sweep: Sweep) -> dict[tuple[str, int, float], list[Outcome]]:
     return found
 
 
+def cell_state(cell: Sequence[Outcome]) -> str:
+    """Returns "trained" if most seeds of a cell did, else the more frequent failure; of two as frequent, the worse.
+
+    It is `UNFINISHED` if a seed is, and "" without any.
+    """
+    states = [outcome.state for outcome in cell]
+    if not states or UNFINISHED in states:
+        return UNFINISHED if states else ""
+    if 2 * states.count("trained") > len(states):
+        return "trained"
+    return "diverged" if states.count("diverged") >= states.count("stuck") else "stuck"
+
+
 def boundary(sweep: Sweep) -> dict[tuple[str, int], dict[int, Reading]]:
     """Returns the largest rate that trains below the first that fails: {(facet, length): {seed: Reading}}.
 
-    Stuck runs at rates below the lowest that trains count as too slow, not as failures.
+    Stuck runs at rates below the lowest that trains count as too slow, not as failures. A facet and length is left out
+    as long as a run decides about its largest rate that has not ended.
     """
     states: dict[tuple[str, int], dict[int, dict[float, str]]] = defaultdict(lambda: defaultdict(dict))
     for o in sweep.outcomes:
         states[o.facet, o.length][o.seed][o.rate] = o.state
-    return {
+    for facet, length, seed, rate in sweep.missing:
+        states[facet, length][seed][rate] = UNFINISHED
+    found = {
         place: {
             seed: _read_row([(index, of_rate[rate]) for index, rate in enumerate(sweep.rates) if rate in of_rate])
             for seed, of_rate in seeds.items()
         }
         for place, seeds in states.items()
     }
+    return {place: of for place, of in found.items() if not any(reading.is_open for reading in of.values())}
 
 
 def _read_row(row: list[tuple[int, str]]) -> Reading:
     slow = list(takewhile(lambda cell: cell[1] == "stuck", row))
     good = list(takewhile(lambda cell: cell[1] == "trained", row[len(slow) :]))
+    behind = [state for _, state in row[len(slow) + len(good) :]]
     return Reading(
         rate_index=good[-1][0] if good else -1,
-        trains_again="trained" in (state for _, state in row[len(slow) + len(good) :]),
+        trains_again="trained" in behind,
         slow_start=bool(slow and good),
         row="".join(state[0] for _, state in row),
+        is_open=behind[:1] == [UNFINISHED],
     )
 
 
@@ -206,6 +242,22 @@ def _losses(record: Record, run: int) -> list[float]:
     """Returns the logged train losses of a run, with inf for a loss that is not finite."""
     _, losses = record.series.get(run, {}).get("train/loss", (None, [math.inf]))
     return [float(loss) if math.isfinite(loss) else math.inf for loss in losses]
+
+
+def _has_ended(record: Record, run: dict[str, Any]) -> bool:
+    """Returns True for a run that has reached its last update; False if that is not known."""
+    planned = run["changes"].get("num_steps", record.config.get("num_steps"))
+    return type(planned) is int and run["steps"] >= planned
+
+
+def _place(record: Record, changes: dict[str, Any]) -> tuple[str, int, int, float]:
+    """Returns facet, length, seed and rate of a run of a sweep."""
+    return (
+        ", ".join(f"{name}={value}" for name, value in changes.items() if name not in AXES),
+        int(changes["warmup_steps"]),
+        int(changes["seed"] if "seed" in changes else record.config.get("seed", 0)),  # none: it was damaged
+        float(changes["peak_lr"]),
+    )
 
 
 def _part_of_the_way(initial: Sequence[float], final: Sequence[float]) -> tuple[float, str]:
@@ -222,16 +274,16 @@ def _part_of_the_way(initial: Sequence[float], final: Sequence[float]) -> tuple[
 
 def _outcome(record: Record, run: dict[str, Any], train_loss: float, state: str) -> Outcome:
     changes, final, best = run["changes"], run["final"], run["best"]
-    others = [f"{name}={value}" for name, value in changes.items() if name not in AXES]
+    facet, length, seed, rate = _place(record, changes)
     steps, sharpness = record.series.get(run["run"], {}).get(SHARPNESS, (np.zeros(1), np.array([math.nan])))
     nearest = int(np.argmin(np.abs(steps - changes["warmup_steps"])))
     return Outcome(
         run=run["run"],
         changes=changes,
-        facet=", ".join(others),
-        rate=float(changes["peak_lr"]),
-        length=int(changes["warmup_steps"]),
-        seed=int(changes["seed"] if "seed" in changes else record.config.get("seed", 0)),  # none: it was damaged
+        facet=facet,
+        rate=rate,
+        length=length,
+        seed=seed,
         steps=run["steps"],
         train_loss=train_loss,
         test_loss=float(final.get("eval/loss", math.nan)),

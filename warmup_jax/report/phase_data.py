@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from warmup_jax.report import phase_analysis, phase_plot
+from warmup_jax.report import labels, phase_analysis, phase_plot
 from warmup_jax.report.phase_analysis import Outcome, Sweep
 
 LARGEST = 1e300  # of a value, far inside of what a script's number holds
@@ -21,6 +21,7 @@ def maps(sweep: Sweep, places: Mapping[int, int]) -> dict[str, Any]:
       places: {number of a run: its index on the page}.
     """
     cells, readings = phase_analysis.cells(sweep), phase_analysis.boundary(sweep)
+    readings = readings if any(outcome.state == "trained" for outcome in sweep.outcomes) else {}
 
     def grid(content: Any) -> list[list[list[Any]]]:
         return [
@@ -37,11 +38,11 @@ def maps(sweep: Sweep, places: Mapping[int, int]) -> dict[str, Any]:
         if finite:
             found.append({"title": title, "values": values, **_color_range(finite, title == SHARE)})
     return {
-        "rates": [word(rate) for rate in sweep.rates],
+        "rates": labels.knob_texts("peak_lr", sweep.rates),
         "lengths": [word(length) for length in sweep.lengths],
-        "facets": sweep.facets,
+        "facets": [labels.facet(facet) if facet else "" for facet in sweep.facets],
         "cells": grid(lambda cell: [places[outcome.run] for outcome in cell]),
-        "states": grid(_state),
+        "states": grid(phase_analysis.cell_state),
         "maps": found,
         "boundary": [
             [
@@ -58,9 +59,11 @@ def number(value: float) -> float | None:
     return float(f"{min(max(value, -LARGEST), LARGEST):.4g}") if math.isfinite(value) else None
 
 
-def word(value: Any) -> str:
+def word(value: Any, name: str = "") -> str:
     """Returns the text for a value of a knob."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return labels.rate(value) if name in labels.RATES else f"{value:g}"
+    return str(value)
 
 
 def _has_trained(outcome: Outcome) -> float:
@@ -73,14 +76,6 @@ def _reduced(
     """Returns the value of a cell, reduced over its seeds; nan without any."""
     values = [found for outcome in cell if not math.isnan(found := value(outcome))]
     return reduce(values) if values else math.nan
-
-
-def _state(cell: Sequence[Outcome]) -> str:
-    """Returns "trained" if most seeds did, else the more frequent of the failures; "" without any."""
-    states = [outcome.state for outcome in cell]
-    if not states or 2 * states.count("trained") > len(states):
-        return "trained" if states else ""
-    return "diverged" if states.count("diverged") >= states.count("stuck") else "stuck"
 
 
 def _color_range(finite: Sequence[float], is_share: bool) -> dict[str, Any]:

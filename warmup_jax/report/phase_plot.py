@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,7 +82,9 @@ def draw(sweep: Sweep, headline: str = "") -> "Figure | None":
 
     if len(sweep.facets) > MOST_FACETS:
         return None
-    cells, readings = phase_analysis.cells(sweep), phase_analysis.boundary(sweep)
+    readings = phase_analysis.boundary(sweep)
+    ended = [outcome for outcome in sweep.outcomes if outcome.state in STATES]
+    cells = phase_analysis.cells(sweep._replace(outcomes=ended))
     drawn = [(drawing, grids) for drawing in MAPS if _informative(grids := _grids(sweep, cells, drawing))]
     facets = len(sweep.facets)
     columns = len(drawn) + 1 if facets > 1 else min(ACROSS, len(drawn) + 1)
@@ -162,27 +164,21 @@ def _informative(grids: np.ndarray) -> bool:
     return grids.size == 1 or float(np.ptp(values)) > ALIKE * float(np.abs(values).max())
 
 
+def _some_trained(sweep: Sweep) -> bool:
+    return any(outcome.state == "trained" for outcome in sweep.outcomes)
+
+
 def _trained(sweep: Sweep, cells: dict) -> np.ndarray:
     """Returns True for a cell of which most seeds trained, [facets, lengths, rates]."""
     return np.array(
         [
             [
-                [_state(cells.get((facet, length, rate), ())) == "trained" for rate in sweep.rates]
+                [phase_analysis.cell_state(cells.get((facet, length, rate), ())) == "trained" for rate in sweep.rates]
                 for length in sweep.lengths
             ]
             for facet in sweep.facets
         ]
     )
-
-
-def _state(outcomes: Sequence[Outcome]) -> str | None:
-    """Returns the state of most of the seeds of a cell; of two that are as frequent, the worse. None without seeds."""
-    states = [outcome.state for outcome in outcomes]
-    if not states:
-        return None
-    if 2 * states.count("trained") > len(states):
-        return "trained"
-    return "diverged" if states.count("diverged") >= states.count("stuck") else "stuck"
 
 
 def _norm(drawing: Map, grids: np.ndarray, trained: np.ndarray) -> "Normalize":
@@ -209,7 +205,7 @@ def _set_axes(axis: "Axes", sweep: Sweep) -> None:
     axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.5, len(sweep.lengths) - 0.5))
     room = (edges[-1] - edges[0]) / MOST_TICKS  # a label needs it, or it would touch the one before
     shown, last = [], -math.inf
-    for place, name in zip(places, labels.short_values(sweep.rates), strict=True):
+    for place, name in zip(places, labels.short_values(sweep.rates, "peak_lr"), strict=True):
         if place - last >= 0.8 * room:
             shown.append((place, pictures.printable(name, 8)))
             last = place
@@ -221,11 +217,14 @@ def _set_axes(axis: "Axes", sweep: Sweep) -> None:
 
 def _draw_outcomes(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
     """Draws the state of each cell as a color, and that of each of its seeds as a mark."""
-    from matplotlib.colors import ListedColormap, to_rgb
+    from matplotlib.colors import ListedColormap
 
-    states = [[_state(cells.get((facet, length, rate), ())) for rate in sweep.rates] for length in sweep.lengths]
-    pale = [tuple(LIGHT + (1 - LIGHT) * part for part in to_rgb(LOOKS[state][0])) for state in STATES]
-    numbers = np.array([[math.nan if state is None else STATES.index(state) for state in row] for row in states])
+    states = [
+        [phase_analysis.cell_state(cells.get((facet, length, rate), ())) for rate in sweep.rates]
+        for length in sweep.lengths
+    ]
+    pale = [_pale(state) for state in STATES]
+    numbers = np.array([[STATES.index(state) if state else math.nan for state in row] for row in states])
     places, edges = _positions(sweep.rates)
     axis.pcolormesh(
         edges,
@@ -255,6 +254,13 @@ def _draw_outcomes(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
     for state, points in marks.items():
         if points:
             axis.plot(*zip(*points, strict=True), **_mark(state, 4.2))
+
+
+def _pale(state: str) -> tuple[float, ...]:
+    """Returns the color of a cell of which most seeds are in a state."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(LIGHT + (1 - LIGHT) * part for part in to_rgb(LOOKS[state][0]))
 
 
 def _mark(state: str, size: float) -> dict[str, Any]:
@@ -288,7 +294,7 @@ def _mark_failures(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
             ((edges[column] + edges[column + 1]) / 2, row)
             for row, length in enumerate(sweep.lengths)
             for column, rate in enumerate(sweep.rates)
-            if _state(cells.get((facet, length, rate), ())) == state
+            if phase_analysis.cell_state(cells.get((facet, length, rate), ())) == state
         ]
         if points:
             halo = _mark(state, 5.5) | {"color": "white", "markeredgecolor": "white", "markersize": 7.5}
@@ -297,14 +303,22 @@ def _mark_failures(axis: "Axes", sweep: Sweep, facet: str, cells: dict) -> None:
 
 
 def _draw_boundary(axis: "Axes", sweep: Sweep, facet: str, readings: dict) -> None:
-    """Draws a line above the median of the largest rates that train, at the edge of the grid if none or all train."""
+    """Draws a line above the median of the largest rates that train, at the edge of the grid if all or none train.
+
+    It has a gap where the rate is not known yet, and is left out if no run trains at all.
+    """
     from matplotlib.patheffects import Normal, Stroke
 
     _, edges = _positions(sweep.rates)
+    indices = [
+        phase_analysis.median_index(readings[facet, length]) if (facet, length) in readings else None
+        for length in sweep.lengths
+    ]
+    if all(index is None for index in indices) or not _some_trained(sweep):
+        return
     corners = [
-        (edges[phase_analysis.median_index(readings[facet, length]) + 1], row + half)
-        for row, length in enumerate(sweep.lengths)
-        if (facet, length) in readings
+        (math.nan if index is None else edges[index + 1], row + half)
+        for row, index in enumerate(indices)
         for half in (-0.5, 0.5)
     ]
     halo = [Stroke(linewidth=4.5, foreground="white"), Normal()]
@@ -336,7 +350,7 @@ def _add_bar(figure: "Figure", image: "QuadMesh", grid: Grid, row: int, column: 
 def _name_facet(axis: "Axes", facet: str) -> None:
     """Names a row of maps to its left."""
     axis.annotate(
-        pictures.printable(facet.replace("=", " ")),
+        pictures.printable(labels.facet(facet)),
         (0, 0.5),
         xytext=(-62, 0),
         xycoords="axes fraction",
@@ -352,6 +366,7 @@ def _name_facet(axis: "Axes", facet: str) -> None:
 def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None:
     """Adds title, legend and the definition of what has trained."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     width, height = grid.size()
     figure.text(
@@ -370,14 +385,22 @@ def _surround(figure: "Figure", grid: Grid, sweep: Sweep, headline: str) -> None
         color=pictures.GREY,
         va="top",
     )
-    present = {outcome.state for outcome in sweep.outcomes}
-    handles = [Line2D([], [], label=LOOKS[state][2], **_mark(state, 6)) for state in STATES if state in present]
-    handles.append(Line2D([], [], color=BOUNDARY, linewidth=2.2, label="largest rate that trains"))
+    present = {outcome.state for outcome in sweep.outcomes} & set(STATES)
+    named: dict[str, Any] = {
+        LOOKS[state][2]: (Patch(facecolor=_pale(state)), Line2D([], [], **_mark(state, 6)))
+        for state in STATES
+        if state in present
+    }
+    if len(present) < len({outcome.state for outcome in sweep.outcomes}) or sweep.missing:
+        named["not run"] = Patch(facecolor=EMPTY)
+    if _some_trained(sweep):
+        named["largest rate that trains"] = Line2D([], [], color=BOUNDARY, linewidth=2.2)
     figure.legend(
-        handles=handles,
+        named.values(),
+        named.keys(),
         loc="lower left",
         bbox_to_anchor=(pictures.MARGIN / width, 0.36 / height),
-        ncols=max(1, min(len(handles), int(width / 2.5))),
+        ncols=max(1, min(len(named), int(width / 2.5))),
         borderpad=0,
         borderaxespad=0,
         columnspacing=1.6,

@@ -44,7 +44,11 @@ def boundary_table(sweep: Sweep) -> str:
     """Returns a table of the largest rate that trains for each facet and warmup length, and its spread over seeds."""
     cells: list[tuple[str, ...]] = [("", "warmup steps", "largest rate", "lowest seed", "highest seed", "")]
     found = phase_analysis.boundary(sweep)
-    for facet, length in sorted(found, key=lambda place: (sweep.facets.index(place[0]), place[1])):
+    places = {(o.facet, o.length) for o in sweep.outcomes} | {place[:2] for place in sweep.missing}
+    for facet, length in sorted(places, key=lambda place: (sweep.facets.index(place[0]), place[1])):
+        if (facet, length) not in found:
+            cells.append((facet, str(length), "not known", "", "", "runs are missing"))
+            continue
         readings = found[facet, length]
         indices = [reading.rate_index for reading in readings.values()]
         read = (phase_analysis.median_index(readings), min(indices), max(indices))
@@ -53,6 +57,8 @@ def boundary_table(sweep: Sweep) -> str:
         cells = [row[1:] for row in cells]
     states = [outcome.state for outcome in sweep.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in phase_analysis.STATES)
+    waiting = states.count(phase_analysis.UNFINISHED)
+    counts += f", {waiting} unfinished" * bool(waiting) + f"; {len(sweep.missing)} not run" * bool(sweep.missing)
     lines = [
         f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds_text(sweep)}",
         *tables.aligned(cells),
@@ -115,9 +121,10 @@ def _number(value: float) -> str:
 
 def rate_text(rates: Sequence[float], index: int) -> str:
     """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
+    texts = labels.knob_texts("peak_lr", rates)
     if index < 0:
-        return f"<{rates[0]:g}"
-    return f"{'>=' if index == len(rates) - 1 else ''}{rates[index]:g}"
+        return f"<{texts[0]}"
+    return f"{'>=' if index == len(rates) - 1 else ''}{texts[index]}"
 
 
 def _remarks(readings: dict[int, Reading]) -> str:

@@ -51,7 +51,8 @@ def curves(workdir: Path | Record) -> Path:
       workdir: folder of the run, or its record that was read before.
     """
     record = run_record.read(workdir)
-    figure = draw(run_lines(record), PANELS, labels.headline(record.config), references(record))
+    common = labels.common_rate([record.config])
+    figure = draw(run_lines(record), PANELS, labels.headline(record.config), references(record), common=common)
     return pictures.save(figure, record.workdir / "curves.png")
 
 
@@ -63,7 +64,9 @@ def diagnostics(workdir: Path | Record) -> list[Path]:
     """
     record, paths = run_record.read(workdir), []
     for name, metrics in diagnostic_panels(record).items():
-        figure = draw(run_lines(record), metrics, labels.headline(record.config))
+        sentences = labels.sentences(optimizers(record))
+        common = labels.common_rate([record.config])
+        figure = draw(run_lines(record), metrics, labels.headline(record.config), references(record), sentences, common)
         path = record.workdir / ("diagnostics.png" if name == TOTALS else f"diagnostics_{name}.png")
         paths.append(pictures.save(figure, path))
     return paths
@@ -76,7 +79,8 @@ def diagnostic_panels(record: Record) -> dict[str, list[str]]:
       {name of the picture: metrics}.
     """
     found: dict[str, list[str]] = {}
-    keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")} - HIDDEN
+    keys = {key for metrics in record.series.values() for key in metrics if key.startswith("diag/")}
+    keys -= HIDDEN | repeated(record)
     order = [*labels.LABELS, *(f"diag/{name}" for name in labels.FAMILIES)]
     rank = {name: number for number, name in enumerate(order)}
     for key in sorted(keys, key=lambda key: (key.count("/") > 1, rank.get(key, len(rank)), key)):
@@ -85,10 +89,24 @@ def diagnostic_panels(record: Record) -> dict[str, list[str]]:
     return found
 
 
+def repeated(record: Record) -> set[str]:
+    """Returns the metrics that say the same as another of the workdir."""
+    args = record.config.get("optimizer_args")
+    momentum = args.get("momentum") if isinstance(args, Mapping) else None
+    plain = all(run["changes"].get("momentum", momentum) == 0 for run in record.runs)
+    return {"diag/edge_ratio"} if plain else set()  # without momentum it is the stability ratio
+
+
+def optimizers(record: Record) -> list[Any]:
+    """Returns the optimizer of each run of a workdir."""
+    return [run["changes"].get("optimizer", record.config.get("optimizer")) for run in record.runs]
+
+
 def references(record: Record) -> dict[str, tuple[float, str]]:
     """Returns the values with which the pictures of a workdir compare its metrics: metric -> (value, name)."""
     uninformed = None if record.summary is None else record.summary["uninformed_loss"]
-    return REFERENCES | (
+    no_limits = labels.sentences(optimizers(record))
+    return {metric: of for metric, of in REFERENCES.items() if metric not in no_limits} | (
         {} if uninformed is None else {"train/loss": (uninformed, "loss of the best prediction that ignores the input")}
     )
 
@@ -98,6 +116,8 @@ def draw(
     metrics: Sequence[str],
     headline: str = "",
     references: Mapping[str, tuple[float, str]] = REFERENCES,
+    sentences: Mapping[str, str] | None = None,
+    common: str = "",
 ) -> "Figure":
     """Draws one panel for each metric that some line has; returns the matplotlib figure.
 
@@ -109,6 +129,8 @@ def draw(
       metrics: names in the log.
       headline: what was trained, below the title.
       references: metric -> (value, name) of a horizontal line.
+      sentences: metric -> what is said of it instead of its label's sentence.
+      common: what the lines that are compared share, for the title.
     """
     from matplotlib.figure import Figure  # no pyplot: a notebook keeps its own backend
 
@@ -117,8 +139,9 @@ def draw(
     end = max((float(each.max()) for each in steps if each.size), default=1.0) or 1.0
     arrangement, family = groups.arrange(lines), _family(metrics)
     faceted = len(arrangement.names) > 1
-    grid = _faceted_grid(metrics, arrangement) if faceted else _grid(metrics, arrangement, family)
-    heading = _heading(lines, arrangement, headline, family, grid)
+    said = {metric: labels.label(metric).sentence for metric in metrics} | dict(sentences or {})
+    grid = _faceted_grid(metrics, arrangement) if faceted else _grid(metrics, arrangement, family, said)
+    heading = _heading(lines, arrangement, headline, family, common, grid)
     # The room above the first row of panels needs no space for the numbers below a row before.
     grid = grid._replace(top=heading.height - (0.0 if faceted else 0.4))
     notes: list[str] = []
@@ -142,11 +165,12 @@ def draw(
                     _name_facet(axis, metric, name, row, column)
                 else:
                     of_row = metrics[number - column : number - column + grid.columns]
-                    rows_of_text = max(len(_sentence(each, grid)) for each in of_row)
-                    _name_panel(axis, metric, family, grid, rows_of_text)
+                    rows_of_text = max(len(_wrapped(said[each], grid)) for each in of_row)
+                    text = [] if family else [*_wrapped(said[metric], grid), *[""] * rows_of_text][:rows_of_text]
+                    _name_panel(axis, metric, family, grid, text)
                     if numbers[1]:
                         axis.set_ylabel(labels.label(metric).axis)
-        footnotes = _footnotes(lines, metrics, notes, faceted, int((grid.size()[0] - 0.4) / pictures.SMALL_CHAR))
+        footnotes = _footnotes(lines, said if faceted else {}, notes, int((grid.size()[0] - 0.4) / pictures.SMALL_CHAR))
         grid = grid._replace(bottom=0.55 + (0.12 + pictures.SMALL_LINE * len(footnotes) if footnotes else 0.0))
         figure.set_size_inches(grid.size())
         for axis, row, column in placed:
@@ -171,7 +195,7 @@ def _family(metrics: Sequence[str]) -> str:
     return names.pop() if len(names) == 1 and all(metric.count("/") > 1 for metric in metrics) else ""
 
 
-def _grid(metrics: Sequence[str], arrangement: Arrangement, family: str) -> Grid:
+def _grid(metrics: Sequence[str], arrangement: Arrangement, family: str, said: Mapping[str, str]) -> Grid:
     """Returns the places of panels side by side, in as many rows as they need."""
     number = max(len(metrics), 1)
     columns = min(COLUMNS, number if number not in (5, 6) else 3)
@@ -188,7 +212,7 @@ def _grid(metrics: Sequence[str], arrangement: Arrangement, family: str) -> Grid
         top=0.0,
         bottom=0.0,
     )
-    rows_of_text = [] if family else [len(_sentence(metric, grid)) for metric in metrics]
+    rows_of_text = [] if family else [len(_wrapped(said[metric], grid)) for metric in metrics]
     return grid._replace(above=grid.above + pictures.SMALL_LINE * max(rows_of_text, default=0))
 
 
@@ -210,15 +234,18 @@ def _faceted_grid(metrics: Sequence[str], arrangement: Arrangement) -> Grid:
     )
 
 
-def _sentence(metric: str, grid: Grid) -> list[str]:
+def _wrapped(sentence: str, grid: Grid) -> list[str]:
     """Returns the lines of the sentence on a metric, as wide as a panel."""
-    return textwrap.wrap(labels.label(metric).sentence, int((grid.width + 0.2) / pictures.SMALL_CHAR))
+    return textwrap.wrap(sentence, int((grid.width + 0.2) / pictures.SMALL_CHAR))
 
 
-def _heading(lines: Sequence[Line], arrangement: Arrangement, headline: str, family: str, grid: Grid) -> _Heading:
+def _heading(
+    lines: Sequence[Line], arrangement: Arrangement, headline: str, family: str, common: str, grid: Grid
+) -> _Heading:
     """Returns title, subtitle and the legend's form for a picture of some width."""
     width = grid.size()[0] - 0.4
     compared = groups.comparison(lines)
+    compared = ", ".join(filter(None, [compared, common])) if compared else ""
     parts = [part for part in (compared, headline) if part] or ["Runs"]
     if not any(line.members for line in lines):
         parts.append("no run has a value to show")
@@ -248,10 +275,9 @@ def _ends(line: Line) -> str:
     return f" ({len(ends)} of {len(line.members)} diverged)" if len(line.members) > 1 else f" (diverged at {ends[0]})"
 
 
-def _name_panel(axis: "Axes", metric: str, family: str, grid: Grid, rows_of_text: int) -> None:
+def _name_panel(axis: "Axes", metric: str, family: str, grid: Grid, text: Sequence[str]) -> None:
     """Names a panel, with the sentence that explains its metric; titles of a row stand at one height."""
     name = labels.label(metric)
-    text = [] if family else [*_sentence(metric, grid), *[""] * rows_of_text][:rows_of_text]
     title = metric.removeprefix(f"{family}/") if family else name.title
     offset = 5 + 72 * pictures.SMALL_LINE * len(text)
     style: dict[str, Any] = dict(
@@ -281,18 +307,18 @@ def _name_facet(axis: "Axes", metric: str, name: str, row: int, column: int) -> 
         axis.set_ylabel("\n".join(textwrap.wrap(f"{label.title} {''.join(unit[1:])}".strip(), 22)))
 
 
-def _footnotes(
-    lines: Sequence[Line], metrics: Sequence[str], notes: Sequence[str], faceted: bool, width: int
-) -> list[str]:
-    """Returns the lines of text below the panels."""
+def _footnotes(lines: Sequence[Line], said: Mapping[str, str], notes: Sequence[str], width: int) -> list[str]:
+    """Returns the lines of text below the panels; `said` is metric -> sentence of those explained there."""
     most = max((len(line.members) for line in lines), default=0)
-    found = [f"curve: median of {most} seeds, band: lowest to highest"] if most > 1 else []
-    if most > 1 and any(end is not None for line in lines for end in line.diverged):
+    found = [f"curve: median of {most} seeds, band: lowest to highest"] if most >= groups.BAND else []
+    if found and any(end is not None for line in lines for end in line.diverged):
         found[0] += ", of those that did not diverge"
     found += dict.fromkeys(notes)
-    if faceted:
-        names = map(labels.label, metrics)
-        found += [f"{name.title}: {name.sentence[:1].lower()}{name.sentence[1:-1]}" for name in names if name.sentence]
+    found += [
+        f"{labels.label(metric).title}: {sentence[:1].lower()}{sentence[1:-1]}"
+        for metric, sentence in said.items()
+        if sentence
+    ]
     return [line for each in _packed(found, width) for line in textwrap.wrap(each, width)]
 
 
@@ -373,7 +399,7 @@ def _color_bar(figure: "Figure", grid: Grid, arrangement: Arrangement) -> None:
     )
     step = math.ceil(number / MOST_NAMES)
     places = [index + 0.5 for index in range(0, number, step)]
-    shown = labels.short_values(arrangement.values)
+    shown = labels.short_values(arrangement.values, arrangement.knob)
     names = {place: pictures.printable(shown[int(place)], 11) for place in places}
     axis.set_xticks([])
     axis.yaxis.tick_right()

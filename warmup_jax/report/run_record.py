@@ -12,6 +12,8 @@ import numpy as np
 
 from warmup_jax.workdir.json_files import NOT_FINITE, parse_line, read_json
 
+# Metrics that multiply by the rate of the last update: in the log 0 before the first, where there is no such rate.
+AFTER_AN_UPDATE = {"diag/stability_ratio", "diag/edge_ratio", "diag/preconditioned_edge_ratio"}
 DEEPEST = 20  # containers in one another; a config has 3
 # The keys that a report reads, with the kinds of their values (`KINDS`).
 SUMMARY = {
@@ -42,8 +44,9 @@ class Record(NamedTuple):
 
     runs: the runs of `summary.json`; without that file, the same keys as far as the log has them, with labels and
       changes of `runs.json`. Without that file too, labels are empty, and there are no changes.
+    planned: all runs of the workdir, of which some may not have begun: number, label and changes of each.
     summary: the content of `summary.json`, None while the run is unfinished.
-    series: {run: {metric: (steps [N], values [N])}}.
+    series: {run: {metric: (steps [N], values [N])}}, without values at step 0 that are none (`AFTER_AN_UPDATE`).
     texts: the lines of `texts.jsonl`.
     """
 
@@ -51,6 +54,7 @@ class Record(NamedTuple):
     config: dict[str, Any]
     environment: dict[str, Any]
     runs: list[dict[str, Any]]
+    planned: list[dict[str, Any]]
     summary: dict[str, Any] | None
     series: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]]
     texts: list[dict[str, Any]]
@@ -91,13 +95,14 @@ def read(workdir: Path | Record, damages: list[str] | None = None) -> Record:
     with _noted(damages):
         named = {} if summary is not None else _described(workdir / "runs.json")
     series = _series(workdir / "metrics.jsonl", finished, damages)
+    runs = [_so_far(run, series[run]) | named.get(run, {}) for run in sorted(series)]
+    runs = runs if summary is None else summary["runs"]
     return Record(
         workdir,
         config,
         environment,
-        [_so_far(run, series[run]) | named.get(run, {}) for run in sorted(series)]
-        if summary is None
-        else summary["runs"],
+        runs,
+        list(named.values()) or [{key: run[key] for key in DESCRIBED} for run in runs],
         summary,
         series,
         [line for _, line in _lines(workdir / "texts.jsonl", finished, damages)],
@@ -160,7 +165,7 @@ def _series(
     points: dict[int, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for _, line in _lines(path, finished, damages, numbers_only=True):
         for key, value in line.items():
-            if key not in ("step", "run"):
+            if key not in ("step", "run") and not (line["step"] == 0 and key in AFTER_AN_UPDATE):
                 points[line["run"]][key].append((line["step"], float(value)))
     return {
         run: {

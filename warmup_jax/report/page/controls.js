@@ -34,7 +34,7 @@ function controlsOf(experiment, view, update) {
     toggle("log x", view.logX, set("logX")),
     choice("y", [["auto", "auto"], ["linear", "linear"], ["log", "log"]], view.y, set("y")),
   );
-  if (experiment.groups.some((group) => group.runs.length > 1)) {
+  if (experiment.groups.some((group) => group.runs.length > 2)) {
     controls.append(toggle("single seeds", view.singles, set("singles")));
   }
   if (experiment.groups.length > 1) controls.append(groupButtons(experiment, view, update));

@@ -26,7 +26,7 @@ function switchOn(view, groups) {
 function selectionOf(experiment, view) {
   return [...view.slots].map(([group, slot]) => {
     const { label, runs } = experiment.groups[group];
-    return { id: group, label, color: colorOf(slot), runs, spread: !view.singles && runs.length > 1 };
+    return { id: group, label, color: colorOf(slot), runs, spread: !view.singles && runs.length > 2 };
   });
 }
 
@@ -92,17 +92,16 @@ function spreadTraces(experiment, view, panel, item, logY) {
   ];
 }
 
-// Returns crosses where runs diverged, at their last finite values or at the edge of the plot.
-function divergenceTrace(experiment, view, panel, selection, [low, high]) {
+// Returns crosses where runs diverged, at the upper edge of the plot.
+function divergenceTrace(experiment, view, panel, selection, [, high]) {
   const crosses = { x: [], y: [], text: [], color: [] };
   for (const item of selection) {
     for (const run of item.runs) {
       const { diverged } = experiment.runs[run];
       if (diverged === null || !panel.runs[run]) continue;
-      const last = panel.runs[run][1].findLast((value) => value !== null);
-      if (last === undefined) continue;
+      if (panel.runs[run][1].every((value) => value === null)) continue;
       crosses.x.push(xOf(experiment, run, diverged, view.x));
-      crosses.y.push(Math.min(Math.max(last, low), high));
+      crosses.y.push(high);
       crosses.color.push(item.color);
       crosses.text.push(`diverged at update ${diverged}<br>${plain(item.label)}<br>${plain(nameOf(experiment, run))}`);
     }
@@ -145,10 +144,19 @@ function yLimits(panel, traces, log, zoom) {
   return [low - margin, high + margin];
 }
 
-// Returns true for so few updates that an axis would have ticks between them.
-function isShort(traces) {
-  const ends = traces.flatMap(({ x }) => [x[0], x[x.length - 1]]).filter((end) => end !== undefined);
-  return Math.max(...ends) - Math.min(...ends) <= 7;
+// Returns where the x axis of every panel ends: at the last update of any run.
+function xEnd(experiment, unit) {
+  return Math.max(...experiment.runs.map((run, index) => xOf(experiment, index, run.end, unit))) || 1;
+}
+
+// Returns a line at the value with which a metric is compared, if the plot reaches it.
+function referenceTraces(panel, [start, end], [low, high]) {
+  if (!panel.reference || panel.reference[0] < low || panel.reference[0] > high) return [];
+  const [value, name] = panel.reference;
+  return [{
+    x: [start, end], y: [value, value], mode: "lines", line: { color: cssColor("--soft"), width: 1.3, dash: "dot" },
+    meta: { id: null, kind: "reference" }, hovertemplate: `${plain(name)}: %{y:.4~g}<extra></extra>`,
+  }];
 }
 
 // Returns traces and layout of one panel for a selection.
@@ -163,23 +171,30 @@ function drawPanel(experiment, view, limited, selection) {
   const limits = yLimits(panel, traces, logY, view.zoom);
   traces.push(divergenceTrace(experiment, view, panel, selection, limits));
   const empty = traces.length === 1;
-  const range = view.zoom && view.logX ? view.zoom.map((end) => Math.log10(Math.max(end, 1e-9))) : view.zoom;
+  const last = xEnd(experiment, view.x);
+  const whole = view.logX ? null : [-0.02 * last, 1.02 * last];
+  const range = view.zoom && view.logX ? view.zoom.map((end) => Math.log10(Math.max(end, 1e-9))) : view.zoom || whole;
+  traces.push(...referenceTraces(panel, view.logX ? [Math.min(1, last), last] : [0, last], limits));
   const ticks = logY ? logTicks(...limits) : [];
   const layout = {
     hovermode: "closest",
     xaxis: {
       title: { text: X_AXES[view.x] }, type: view.logX ? "log" : "linear", nticks: 7, tickformat: view.x === "epochs" ? "" : ",~d",
-      ...(isShort(traces) && view.x !== "epochs" ? { tick0: 0, dtick: 1 } : {}),
+      ...(last <= 7 && view.x !== "epochs" ? { tick0: 0, dtick: 1 } : {}),
       ...(range ? { range, autorange: false } : { autorange: true }),
     },
     yaxis: {
       title: { text: plain(panel.axis) }, type: logY ? "log" : "linear", autorange: false, exponentformat: "power", nticks: 6,
       range: logY ? limits.map((end) => Math.log10(end)) : limits,
-      ...(ticks.length > 1 ? { tickvals: ticks, ticktext: ticks.map(shown) } : {}),
+      ...(ticks.length > 1 ? { tickvals: ticks, ticktext: tickTexts(ticks) } : {}),
     },
     annotations: empty ? [{ text: "no run is switched on", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }] : [],
   };
   return { traces, layout };
+}
+
+function sentenceOf(panel) {
+  return `${panel.sentence || panel.key}${panel.reference ? ` Dotted line: ${panel.reference[1]}.` : ""}`;
 }
 
 // Adds the plot of a panel to an element; zoomed(range) is called when the user zooms along x.
@@ -187,7 +202,7 @@ function addPanel(parent, experiment, panel, view, selection, zoomed) {
   const div = make("div", { class: "plot" });
   parent.append(
     make("div", { class: "panel", "data-metric": panel.key },
-      make("h4", {}, panel.title), make("p", {}, panel.sentence || panel.key), div),
+      make("h4", {}, panel.title), make("p", {}, sentenceOf(panel)), div),
   );
   const begin = () =>
     div.on("plotly_relayout", (event) => {

@@ -43,7 +43,7 @@ function followPage() {
 
 async function start() {
   const contents = document.querySelector("#contents details");
-  if (matchMedia("(max-width: 60rem)").matches) contents.open = false;
+  if (matchMedia("(max-width: 1100px)").matches) contents.open = false;
   document.querySelectorAll("table.sortable").forEach(makeSortable);
   const [library, numbers] = await Promise.all([unpack("plotly"), unpack("numbers")]);
   document.head.append(Object.assign(document.createElement("script"), { textContent: library }));

@@ -11,14 +11,14 @@ function heatTrace(phase, map, facet) {
   const texts = values.map((row, y) => row.map((value, x) => {
     const states = phase.states[facet][y][x];
     return `peak rate ${plain(phase.rates[x])}, warmup ${plain(phase.lengths[y])}<br>${plain(map.title)}: ` +
-      `${value === null ? "not finite" : shown(value)}<br>${states || "no run"}<br>click for its runs`;
+      `${value !== null ? shown(value) : states ? "not finite" : ""}<br>${states || "not run"}<br>click for its runs`;
   }));
   return {
     type: "heatmap", z: values.map((row) => row.map(scale)), text: texts, hovertemplate: "%{text}<extra></extra>",
     zmin: scale(map.low), zmax: scale(map.high), colorscale: COLORS, xgap: 1, ygap: 1, hoverongaps: true,
     colorbar: {
       thickness: 12, outlinewidth: 0, len: 1,
-      ...(ticks ? { tickvals: ticks.map(Math.log10), ticktext: ticks.map(shown) } : { nticks: 6 }),
+      ...(ticks ? { tickvals: ticks.map(Math.log10), ticktext: tickTexts(ticks) } : { nticks: 6 }),
     },
   };
 }
@@ -38,11 +38,19 @@ function signTraces(phase, facet, state, symbol) {
 function boundaryTrace(phase, facet) {
   const x = [], y = [];
   phase.boundary[facet].forEach((index, length) => {
-    if (index === null) return;
-    x.push(index + 0.5, index + 0.5);
+    x.push(...Array(2).fill(index === null ? null : index + 0.5));
     y.push(length - 0.5, length + 0.5);
   });
   return { x, y, mode: "lines", hoverinfo: "skip", cliponaxis: false, line: { color: cssColor("--boundary"), width: 3 } };
+}
+
+// Returns a word in every cell without runs, or a dash where it would not fit.
+function emptyTrace(phase, facet) {
+  const places = phase.states[facet].flatMap((row, y) => row.flatMap((found, x) => (found ? [] : [[x, y]])));
+  return {
+    x: places.map(([x]) => x), y: places.map(([, y]) => y), mode: "text", hoverinfo: "skip",
+    text: places.map(() => (phase.rates.length > 12 ? "–" : "not run")), textfont: { size: 10, color: cssColor("--soft") },
+  };
 }
 
 function drawMap(phase, facet, chosen) {
@@ -59,7 +67,7 @@ function drawMap(phase, facet, chosen) {
     xaxis: axis(phase.rates, "peak learning rate"), yaxis: axis(phase.lengths, "warmup [updates]"),
   };
   const traces = [
-    heatTrace(phase, phase.maps[map], facet), boundaryTrace(phase, facet),
+    heatTrace(phase, phase.maps[map], facet), boundaryTrace(phase, facet), emptyTrace(phase, facet),
     ...signTraces(phase, facet, "diverged", "x-thin"), ...signTraces(phase, facet, "stuck", "line-ne"),
   ];
   return { traces, layout };
@@ -84,7 +92,7 @@ function showCell(box, experiment, phase, [facet, length, rate]) {
   const runs = phase.cells[facet][length][rate];
   const title = [phase.facets[facet], `peak rate ${phase.rates[rate]}`, `warmup ${phase.lengths[length]}`];
   box.replaceChildren(make("h4", {}, title.filter(Boolean).join(", ")));
-  if (!runs.length) { box.append(make("p", {}, "No run.")); return []; }
+  if (!runs.length) { box.append(make("p", {}, "Not run.")); return []; }
   const panels = make("div", { class: "panels" });
   box.append(runTable(experiment, runs), panels);
   const view = newView({ on: [] });

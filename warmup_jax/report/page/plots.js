@@ -3,6 +3,7 @@
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d1f", "#56b4e9", "#7a5fb5", "#e69f00", "#5d6b78", "#b5403c"];
 const SETTINGS = {
   displaylogo: false,
+  displayModeBar: "hover",
   responsive: true,
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
 };
@@ -40,11 +41,21 @@ function shown(value) {
 function logTicks(low, high) {
   const powers = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) powers.push(power);
-  const digits = powers.length > 6 ? [1] : powers.length > 3 ? [1, 3] : [1, 2, 5];
+  const digits = powers.length > 4 ? [1] : powers.length > 3 ? [1, 3] : [1, 2, 5];
   const ticks = powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
   const inside = ticks.filter((tick) => tick >= low && tick <= high);
   const every = Math.ceil(inside.length / 8);
   return inside.filter((_, index) => index % every === 0);
+}
+
+// Returns the texts of ticks in one form: plain numbers, or powers of ten if one of them is very large or small.
+function tickTexts(ticks) {
+  if (ticks.every((tick) => tick >= 0.01 && tick < 1e4)) return ticks.map(shown);
+  return ticks.map((tick) => {
+    const [digits, power] = tick.toExponential(0).split("e");
+    const raised = [...String(Number(power))].map((char) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(char)]).join("");
+    return `${digits === "1" ? "" : `${digits}·`}10${raised}`;
+  });
 }
 
 function cssColor(name) {
