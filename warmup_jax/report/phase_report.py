@@ -54,7 +54,7 @@ def boundary_table(sweep: Sweep) -> str:
     states = [outcome.state for outcome in sweep.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in phase_analysis.STATES)
     lines = [
-        f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds_text(sweep)}",
+        f"largest peak rate up to which every rate trains (median of {phase_plot.seeds_text(sweep)})",
         *tables.aligned(cells),
         f"{len(states)} runs: {counts}",
         f"trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}",
@@ -114,9 +114,9 @@ def _number(value: float) -> str:
 
 
 def rate_text(rates: Sequence[float], index: int) -> str:
-    """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
+    """Formats a largest rate: a lower bound at the top of the grid, "none" if not even the lowest trains."""
     if index < 0:
-        return f"<{rates[0]:g}"
+        return "none"
     return f"{'>=' if index == len(rates) - 1 else ''}{rates[index]:g}"
 
 
