@@ -237,7 +237,11 @@ def document(sections, options, minutes):
     )
     head = [
         "# Reliability",
-        "What happens to a training that is killed, stopped, damaged, out of disk or given bad values, made by",
+        "This page counts what happens when a training is killed, stopped, damaged, out of disk or given bad values.",
+        "Every table has a row for each kind of trial. *ended*: the program ended as the text above the table says;\n"
+        "*longest*: the longest time from the event to that end; *equal*: the files are those of a training without\n"
+        "the event; *no process left*: no process of the training is alive; *neither*: neither refused nor accepted.",
+        "The command:",
         f"```bash\npython benchmarks/reliability.py --markdown{out}{parts}{given}\n```",
         textwrap.fill(made, 120),
     ]

@@ -245,7 +245,7 @@ def train(task):
     lines = Lines()
     with contextlib.redirect_stdout(lines):
         summary = experiment.run(task["config"], task["workdir"], STARTED)
-    ends = [when for when, line in lines.noted if re.search(rf"\) step {task['steps']}: ", line)]
+    ends = [when for when, line in lines.noted if re.search(rf"\) update {task['steps']} of ", line)]
     between = {
         clock: [later[index] - earlier[index] for earlier, later in zip(ends, ends[1:])]
         for index, clock in enumerate(CLOCKS)

@@ -18,7 +18,7 @@ if importlib.util.find_spec("ipykernel") is None:  # not imported: it marks a pr
 pytestmark = pytest.mark.slow
 
 SMOKE = "--config=configs/lm_warmup.py:smoke --config.sweep.warmup_steps=None --config.warmup_steps=2"
-EVALUATION = "run 0 (run) step 4: test loss"
+EVALUATION = "run 0 (run) update 4 of 4: test loss"
 SET_UP = """
 import os, threading, time
 from configs import lm_warmup

@@ -25,8 +25,6 @@ NO_RESULTS = {
     "docs/data.md": ("Sets up to 1 GiB",),
     "docs/development.md": ("mean ± standard deviation", "drift by 10 % within hours"),
     "docs/experiments.md": (
-        "1.44 times as long",  # tests/test_performance.py
-        "1.04 times on a CPU",
         "a single file of 2 to 6 MB",
         "mean ± standard deviation over the seeds",
     ),

@@ -132,13 +132,13 @@ def test_a_warmup_that_ends_or_nearly_does_is_fine(rate):
 
 def test_its_length_is_said_once_if_it_is_known():
     found = schedules.lint(schedules.warmup_constant(0.1, 150, 100), 100, warmup_steps=150)
-    assert found == ["the warmup of 150 updates does not end within the 100 of the run"]
+    assert found == ["the warmup of 150 updates is longer than the run of 100: the full rate is never reached"]
 
 
 def test_lengths_of_several_runs_are_one_sentence():
     assert unfinished([0, 1, 10, 99], 100) == []
     assert unfinished([0, 1], 1) == []  # W = 1 is no warmup
-    assert unfinished([100, 5], 100) == ["the warmup of 100 updates does not end within the 100 of the run"]
+    assert unfinished([100, 5], 100) == ["the warmup of 100 updates takes the whole run: no update follows it"]
     assert unfinished([300, 5, 200, 300], 100) == [
-        "the warmups of 200, 300 updates do not end within the 100 of the run"
+        "warmups of 200, 300 updates are longer than the run of 100: the full rate is never reached"
     ]

@@ -22,12 +22,13 @@ def said(config, tmp_path, capsys, monkeypatch):
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
 
 
-def test_the_lengths_of_a_sweep_are_one_line(tmp_path, capsys, monkeypatch):
+def test_the_lengths_of_a_sweep_are_named_once(tmp_path, capsys, monkeypatch):
     config = lm_warmup.get_config("smoke")  # 4 updates
     config.sweep.warmup_steps = (0, 3, 8, 4)
     config.sweep.seeds = 2
     assert said(config, tmp_path, capsys, monkeypatch) == [
-        "warning: the warmups of 4, 8 updates do not end within the 4 of the run"
+        "warning: the warmup of 4 updates takes the whole run: no update follows it",
+        "warning: the warmup of 8 updates is longer than the run of 4: the full rate is never reached",
     ]
 
 

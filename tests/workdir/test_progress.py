@@ -6,7 +6,7 @@ import pytest
 
 from warmup_jax.workdir import progress
 
-EVALUATION = "run 0 (warmup_steps=50) step 10: test loss 1.234 test accuracy 0.9"
+EVALUATION = "run 0 (warmup_steps=50) update 10 of 30: test loss 1.234 test accuracy 0.9"
 
 
 @pytest.fixture
@@ -31,14 +31,17 @@ def terminal(monkeypatch):
 def test_there_is_no_time_left_before_one_is_known_and_at_the_end(capsys, clock):
     bar = progress.Progress(total=30, runs=1)
     for _ in range(3):
+        clock[0] += 11
         bar.advance(10, "loss 2")
-        bar.evaluated("loss 1")
-        clock[0] += 10
+        bar.evaluated("test loss 1")
     bar.close()
     assert capsys.readouterr().out.splitlines() == [
-        "10/30 steps, loss 1",
-        "20/30 steps, ETA 10 s, loss 1",
-        "30/30 steps, loss 1",
+        "10/30 updates, loss 2",
+        "test loss 1",
+        "20/30 updates, ETA 11 s, loss 2",
+        "test loss 1",
+        "30/30 updates, loss 2",
+        "test loss 1",
     ]
 
 
@@ -48,8 +51,8 @@ def test_without_a_terminal_there_is_a_line_now_and_then(capsys, clock):
         bar.advance(1, f"loss {step}")
         clock[0] += 1
     assert capsys.readouterr().out.splitlines() == [
-        "12/300 steps, ETA 5 min, loss 11",
-        "23/300 steps, ETA 5 min, loss 22",
+        "12/300 updates, ETA 5 min, loss 11",
+        "23/300 updates, ETA 5 min, loss 22",
     ]
 
 
@@ -89,4 +92,4 @@ def test_many_runs_are_counted_to_the_last_one(capsys, terminal, is_terminal):
     out, err = capsys.readouterr()
     assert EVALUATION not in out
     last = (err if is_terminal else out).splitlines()[-1]
-    assert last.strip().endswith(f"20/20{'' if is_terminal else ' steps'}, {runs}/{runs} runs done, 3 diverged")
+    assert last.strip().endswith(f"20/20{'' if is_terminal else ' updates'}, {runs}/{runs} runs done, 3 diverged")

@@ -60,7 +60,7 @@ def boundary_table(sweep: Sweep) -> str:
     waiting = states.count(phase_analysis.UNFINISHED)
     counts += f", {waiting} unfinished" * bool(waiting) + f"; {len(sweep.missing)} not run" * bool(sweep.missing)
     lines = [
-        f"largest peak rate that trains below the first that fails, median of {phase_plot.seeds_text(sweep)}",
+        f"largest peak rate up to which every rate trains (median of {phase_plot.seeds_text(sweep)})",
         *tables.aligned(cells),
         f"{len(states)} runs: {counts}",
         f"trained: final train loss below {sweep.threshold:.4g}, {sweep.reason}",
@@ -120,11 +120,10 @@ def _number(value: float) -> str:
 
 
 def rate_text(rates: Sequence[float], index: int) -> str:
-    """Formats a largest rate: a lower bound at the top of the grid, an upper bound below its bottom."""
-    texts = labels.knob_texts("peak_lr", rates)
+    """Formats a largest rate: a lower bound at the top of the grid, "none" if not even the lowest trains."""
     if index < 0:
-        return f"<{texts[0]}"
-    return f"{'>=' if index == len(rates) - 1 else ''}{texts[index]}"
+        return "none"
+    return f"{'>=' if index == len(rates) - 1 else ''}{labels.knob_texts('peak_lr', rates)[index]}"
 
 
 def _remarks(readings: dict[int, Reading]) -> str:

@@ -125,20 +125,24 @@ def lint(
 
 
 def unfinished(lengths: Collection[int], num_steps: int) -> list[str]:
-    """Lists in one sentence the warmups, by their lengths in updates, that do not end within a run.
+    """Lists the warmups, by their lengths in updates, after which a run has no update left, in a sentence each kind.
 
     Examples:
       >>> unfinished([0, 10, 500, 200], 100)
-      ['the warmups of 200, 500 updates do not end within the 100 of the run']
+      ['warmups of 200, 500 updates are longer than the run of 100: the full rate is never reached']
+      >>> unfinished([100], 100)
+      ['the warmup of 100 updates takes the whole run: no update follows it']
     """
-    long = sorted({length for length in lengths if length >= num_steps and length > 1})
-    if not long:
-        return []
-    several = len(long) > 1
-    return [
-        f"the warmup{'s' if several else ''} of {', '.join(map(str, long))} updates "
-        f"{'do' if several else 'does'} not end within the {num_steps} of the run"
-    ]
+    found = []
+    if num_steps in lengths and num_steps > 1:  # it reaches its peak, at the last update
+        found.append(f"the warmup of {num_steps} updates takes the whole run: no update follows it")
+    if longer := sorted({length for length in lengths if length > max(num_steps, 1)}):
+        named = "the warmup of" if len(longer) == 1 else "warmups of"
+        found.append(
+            f"{named} {', '.join(map(str, longer))} updates {'is' if len(longer) == 1 else 'are'} longer than the run "
+            f"of {num_steps}: the full rate is never reached"
+        )
+    return found
 
 
 def _rises_to_the_end(rates: np.ndarray) -> bool:

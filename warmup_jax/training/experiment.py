@@ -78,8 +78,8 @@ def run(
         for sentence in unfinished_warmups(job):
             print(f"warning: {sentence}", flush=True)
         if job.dataset.facts:
-            facts = ", ".join(f"{name} {_text(value)}" for name, value in job.dataset.facts.items())
-            print(f"data: {facts}", flush=True)
+            facts = sorted((name, value) for name, value in job.dataset.facts.items() if value != 0)
+            print("data: " + ", ".join(f"{name} {_text(value)}" for name, value in facts), flush=True)
         try:
             summary = train_all(job, workdir, found, shutdown, started)
         except (data.DataError, resume.StartError) as error:  # a stream's examples are read only now
@@ -87,6 +87,7 @@ def run(
         shutdown.to_save = False
         if shutdown.requested:
             raise Interrupted(f"stopped by {shutdown.requested}; all runs are trained, table and pictures are missing")
+    print("drawing pictures", flush=True)
     record = report.read(workdir)
     report.curves(record)
     report.diagnostics(record)
@@ -159,7 +160,7 @@ def precision(job: Job) -> str:
 
 
 def unfinished_warmups(job: Job) -> list[str]:
-    """Lists the warmups that do not end within their run, in one sentence for each length of run."""
+    """Lists the warmups that do not end within their run, for each length of run."""
     lengths: dict[int, set[int]] = {}
     for plan in {id(group.plan): group.plan for group in job.groups}.values():
         lengths.setdefault(plan.num_steps, set()).update(build.warmup_lengths(plan.config, plan.knobs))
@@ -172,4 +173,6 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -263,10 +263,13 @@ def evaluate(host: Host, group: Group, lanes: Sequence[int], states: TrainState,
         if diverged[lane] != NEVER:
             line["train/diverged_at"] = diverged[lane]
         host.log.write(step, run, line)
-        host.progress.evaluated(f"run {run} ({sweep.label(job.changes[run])}) step {step}: {text}")
+        label = sweep.label(job.changes[run])
+        host.progress.evaluated(f"run {run} ({label}) update {step} of {plan.num_steps}: {text}")
         for sample in decoded.samples[lane]:
             host.log.write_text(step, run, sample | ({"signature": decoded.signature} if decoded.signature else {}))
-            host.progress.say("    " + " | ".join(f"{name}: {text[:SHOWN]!r}" for name, text in sample.items()))
+            titles = {} if "reference" in sample else {"source": "prompt", "written": "continuation"}
+            said = (f"{titles.get(name, name)}: {text[:SHOWN]!r}" for name, text in sample.items())
+            host.progress.say("    " + " | ".join(said))
     seconds = {f"perf/seconds_{name}": value for name, value in host.timers.seconds().items()}
     host.log.write(step, group.runs[0], host.timers.throughput() | seconds, "timing.jsonl")
 

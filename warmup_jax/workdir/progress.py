@@ -55,12 +55,8 @@ class Progress:
 
     def evaluated(self, text: str) -> None:
         """Shows `text` on a line of its own if there are few runs."""
-        if self._runs > FEW_RUNS:
-            self.advance(0, text)
-        elif self._bar.disable:
-            self._print(text)
-        else:
-            tqdm.write(text)  # the bar cuts it off at the width of the terminal
+        if self._runs <= FEW_RUNS:
+            self.say(text)  # the bar would cut it off at the width of the terminal
 
     def say(self, text: str) -> None:
         """Prints a line without breaking the bar."""
@@ -74,7 +70,7 @@ class Progress:
         """Prints a plain line, unless there is a bar."""
         if self._bar.disable:
             self._printed_at = time.perf_counter()
-            print(f"{self._done}/{self._total} steps, {self._said(text)}", flush=True)
+            print(f"{self._done}/{self._total} updates, {self._said(text)}", flush=True)
 
     def _said(self, text: str) -> str:
         """Returns a text after the time left and, with many runs, how many of them are done."""
