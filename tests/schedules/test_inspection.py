@@ -35,7 +35,7 @@ def test_a_sound_schedule_has_no_lint():
             {"warmup_steps": 10},
             "jumps from",
         ),
-        (cosine(150), {"warmup_steps": 150}, "does not end within the 100"),
+        (cosine(150), {"warmup_steps": 150}, "longer than the run of 100"),
         (lambda t: 0.1 - 0.002 * t, {}, "rate of update 51 is negative"),
         (lambda t: 0.1 - 0.0009 * t, {}, "after the end of the run, at t = 112, the rate is negative"),
         (lambda t: 0.05 * (1 + np.cos(np.pi * np.asarray(t) / 100)), {}, "rises again"),

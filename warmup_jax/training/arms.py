@@ -74,7 +74,8 @@ def _apply(config: Mapping[str, Any], arm: str, changes: Any) -> dict[str, Any]:
         applied[key] = _merged(config[key], value) if isinstance(value, Mapping) and key not in chosen else value
     for key in chosen - changes.keys():
         applied[key] = {}
-    _check_kind(arm, applied["model"], config["model"])
+    if "model" in changes:
+        _check_kind(arm, applied["model"], config["model"])
     return applied
 
 
