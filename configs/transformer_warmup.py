@@ -2,8 +2,9 @@
 
 python train.py --config=configs/transformer_warmup.py
   English number words to German ones, four runs at one high rate.
-  Measured: exact translations of unseen numbers over 5 seeds: Post-LN 0 +- 0 %
-  without and 91 +- 7 % with warmup, Pre-LN 98 +- 1 % and 98 +- 1 %.
+  Measured: exact translations of unseen numbers over 5 seeds: Post-LN 0.0 +-
+  0.1 % without and 87.5 +- 5.1 % with warmup, Pre-LN 97.4 +- 1.4 % and 95.2 +-
+  5.7 %.
 
 python train.py --config=configs/transformer_warmup.py:multi30k
   Multi30k German to English: the small Pre-LN Transformer of Wu et al. 2021
