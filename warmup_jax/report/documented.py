@@ -63,7 +63,7 @@ EXPERIMENTS = {
     "phase_diagram_transformer": Experiment(
         "configs/phase_diagram.py:transformer",
         pictures={"phase_diagram_transformer.png": "phase_diagram.png"},
-        sentence="warmups of {lengths} updates train Post-LN up to rates of {rates norm=post}, Pre-LN up to "
+        sentence="warmups of {lengths norm=post} updates train Post-LN up to rates of {rates norm=post}, Pre-LN up to "
         "{rates norm=pre}.",
     ),
     "lm_warmup": Experiment(
