@@ -192,9 +192,9 @@ def test_a_run_that_a_signal_stopped_says_how_to_resume(monkeypatch, capsys, wor
 @pytest.mark.parametrize(
     "executable, found, here, command",
     [
-        ("/env/bin/python", "/env/bin/python", "/work", "python"),
-        ("/work/.venv/bin/python", None, "/work", ".venv/bin/python"),
-        ("/env/bin/python3", "/usr/bin/python", "/work", "/env/bin/python3"),
+        ("/env/bin/python", "/env/bin/python", "/project", "python"),
+        ("/project/.venv/bin/python", None, "/project", ".venv/bin/python"),
+        ("/env/bin/python3", "/usr/bin/python", "/project", "/env/bin/python3"),
     ],
 )
 def test_commands_start_the_python_of_this_process(monkeypatch, executable, found, here, command):

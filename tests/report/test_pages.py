@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
     @property
     def numbers(self):
-        """What the script of the page draws: a dict for each experiment."""
+        """Returns the numbers that the script of the page draws, a dict for each experiment."""
         return json.loads(unpacked(self.scripts["numbers"]))
 
     def table(self, *titles):

@@ -159,7 +159,7 @@ def test_stop_during_the_summary_ends_the_run_before_its_pictures(tmp_path, stop
 
 
 def test_a_signal_while_a_later_group_compiles_is_not_waited_for(tmp_path, stopped, monkeypatch):
-    """What the group before has trained is saved by then."""
+    """A signal while a later group compiles ends the run at once, since the group before is saved by then."""
     two = config() | {"sweep": {"norm": ("post", "pre")}}
     compiled = []
 

@@ -1,4 +1,4 @@
-"""What the screen shows: no time left before one is known, and evaluations on lines of their own."""
+"""Progress on the screen: no time left before one is known, and evaluations on lines of their own."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What measures share: the runs of a record by their values and seeds, and the largest rates that train.
+"""Parts that measures share: the runs of a record by their values and seeds, and the largest rates that train.
 
 A measure is a pure function {name of a study: Record} -> numbers by seed. Whether a run trained, was stuck or diverged,
 and its final train loss, are those of `report.phase_analysis.judge`, as in every table and phase diagram.

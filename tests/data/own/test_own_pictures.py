@@ -95,7 +95,7 @@ def test_held_out_without_a_test_folder(tmp_path, folder):
 
 
 def decoded(image, format="PNG", **options):
-    """What a file of an image becomes."""
+    """Returns, of an image written to a file and prepared: whether the bytes stay, its format, mode and pixels."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     encoded = pictures.encoded("x", buffer.getvalue())

@@ -1,4 +1,4 @@
-"""What the claims without training share: programs that run once, and criteria about exact numbers."""
+"""Parts that claims without training share: programs that run once, and criteria about exact numbers."""
 
 import functools
 from typing import Any

@@ -57,7 +57,7 @@ RECOVERY = 40  # updates within which the loss has to be back
 
 
 class Crossing(NamedTuple):
-    """What follows when a run crosses the edge of stability, rate x sharpness = 2.
+    """Course of a run that crosses the edge of stability, rate x sharpness = 2.
 
     crossed: updates after which it is first above; None if never.
     rose: updates after which the next one raised the loss, for the first time after that; None if never.

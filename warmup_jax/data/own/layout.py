@@ -1,4 +1,4 @@
-"""What own files may be called: names of splits, and files that count for nothing."""
+"""Names that own files may have: names of splits, and files that count for nothing."""
 
 import pathlib
 import re

@@ -39,7 +39,7 @@ Pair = tuple[str, ...]
 
 
 class Counts(NamedTuple):
-    """What one reading of a split finds.
+    """Findings of one reading of a split.
 
     Attributes:
       pairs: number of lines.

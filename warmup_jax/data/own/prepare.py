@@ -25,7 +25,7 @@ FORMS = (
 
 
 class Prepared(NamedTuple):
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
       folder: the version folder.
